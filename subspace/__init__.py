@@ -1,0 +1,53 @@
+"""Train neural networks in low-dimensional subspaces, in JAX."""
+
+from __future__ import annotations
+
+from subspace import models
+from subspace.basis import (
+    AbstractRowBasis,
+    BernoulliPaper,
+    Coordinate,
+    Hadamard,
+    Normal,
+    Rademacher,
+    Sparse,
+    Uniform,
+)
+from subspace.core import AbstractBasis, AbstractSubspace, Coords
+from subspace.errors import InvalidInput
+from subspace.exchange import AbstractExchange, Alone, Mean
+from subspace.methods import fpd, rbd, sgd
+from subspace.partition import Partition
+from subspace.probe import AbstractProbe, Backprop
+from subspace.random import RandomSubspace
+from subspace.transform import SubspaceState, in_subspace
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AbstractBasis",
+    "AbstractExchange",
+    "AbstractProbe",
+    "AbstractRowBasis",
+    "AbstractSubspace",
+    "Alone",
+    "Backprop",
+    "BernoulliPaper",
+    "Coordinate",
+    "Coords",
+    "Hadamard",
+    "InvalidInput",
+    "Mean",
+    "Normal",
+    "Partition",
+    "Rademacher",
+    "RandomSubspace",
+    "Sparse",
+    "SubspaceState",
+    "Uniform",
+    "fpd",
+    "in_subspace",
+    "models",
+    "rbd",
+    "sgd",
+]

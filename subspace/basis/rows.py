@@ -1,0 +1,79 @@
+"""Bases of independent random rows: drawn from a stream of words, used, and forgotten."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float, Key, UInt32
+
+from subspace.basis.bits import words
+from subspace.core import AbstractBasis
+
+_ROWS_IN_FLIGHT = 8  # fastest of 1 … 32 on two CPU cores at n = 122,570
+
+
+class AbstractRowBasis(AbstractBasis):
+    """Rows with independent entries, normalised to length 1; a subclass says how entries are drawn.
+
+    One stream of n words makes a block of ``rows_per_word`` rows. Row i of a draw is a function of
+    (key, i) alone, so neither d nor the size of the chunks matters.
+    """
+
+    rows_per_word: eqx.AbstractClassVar[int]
+
+    @abstractmethod
+    def rows(self, words: UInt32[Array, "c n"]) -> Sequence[Float[Array, "c r n"]]:
+        """The raw rows that each of c streams of words means: r in each item, k in all."""
+
+    @abstractmethod
+    def norms(self, rows: Float[Array, "c r n"]) -> Float[Array, "c r"]:
+        """The lengths of raw rows."""
+
+    def project(self, key: Key[Array, ""], v: Float[Array, " n"], d: int) -> Float[Array, " d"]:
+        def chunk(keys):
+            items = self.rows(_streams(keys, v.size))
+            return jnp.stack([_dot(rows, v) / self.norms(rows) for rows in items], axis=1)
+
+        return lax.map(chunk, self._chunks(key, d)).reshape(-1)[:d]
+
+    def lift(self, key: Key[Array, ""], z: Float[Array, " d"], n: int) -> Float[Array, " n"]:
+        keys = self._chunks(key, z.size)
+
+        def chunk(total, keys_and_z):
+            keys, z = keys_and_z
+            items = self.rows(_streams(keys, n))
+            z_items = jnp.split(z, len(items), axis=1)
+            for rows, z_item in zip(items, z_items, strict=True):
+                scaled = z_item / self.norms(rows)
+                for i, j in np.ndindex(scaled.shape):
+                    total = total + scaled[i, j] * rows[i, j]
+            return total, None
+
+        z_chunks = jnp.pad(z, (0, keys.size * self.rows_per_word - z.size))
+        start = jnp.zeros(n, z.dtype) + 0 * z[0]  # varies over a mesh wherever z does
+        return lax.scan(chunk, start, (keys, z_chunks.reshape(*keys.shape, -1)))[0]
+
+    def _chunks(self, key: Key[Array, ""], d: int) -> Key[Array, "chunks c"]:
+        """One key a block, in chunks of blocks that are evaluated together."""
+        blocks = -(-d // self.rows_per_word)
+        together = min(blocks, max(1, _ROWS_IN_FLIGHT // self.rows_per_word))
+        index = jnp.arange(-(-blocks // together) * together).reshape(-1, together)
+        return jax.vmap(jax.vmap(lambda i: jax.random.fold_in(key, i)))(index)
+
+
+def measured_norms(rows: Float[Array, "c r n"]) -> Float[Array, "c r"]:
+    return jnp.sqrt(jnp.sum(rows * rows, axis=2))
+
+
+def _streams(keys: Key[Array, " c"], n: int) -> UInt32[Array, "c n"]:
+    return jax.vmap(lambda key: words(key, n))(keys)
+
+
+def _dot(rows: Float[Array, "c r n"], v: Float[Array, " n"]) -> Float[Array, "c r"]:
+    return jnp.sum(rows * v[None, None], axis=2)

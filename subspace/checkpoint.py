@@ -1,0 +1,109 @@
+"""Checkpoints: Orbax on disk, each verified bit by bit when it is restored."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from pathlib import Path
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+from jaxtyping import PyTree
+
+from subspace.errors import InvalidInput
+
+_T = TypeVar("_T", bound=PyTree)
+
+
+class Checkpoints:
+    """The checkpoints of one run, by step; the newest ``keep`` stay.
+
+    Saving copies the arrays and writes them in the background; an unfinished one is never taken
+    for a checkpoint.
+    """
+
+    def __init__(self, folder: Path, keep: int = 3):
+        import orbax.checkpoint as ocp
+
+        logging.getLogger("absl").setLevel(logging.ERROR)
+        options = ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=True)
+        self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
+
+    def steps(self) -> list[int]:
+        return sorted(self._manager.all_steps())
+
+    def save(self, step: int, state: PyTree, meta: dict[str, Any]) -> None:
+        """Saves a pytree of arrays, and JSON beside it; a step already saved stays as it is."""
+        import orbax.checkpoint as ocp
+
+        if step in self._manager.all_steps():
+            return
+        arrays = _named(jax.tree.map(np.asarray, state))
+        items = ocp.args.Composite(
+            state=ocp.args.StandardSave(arrays),
+            meta=ocp.args.JsonSave(meta | {"digest": _digest(arrays)}),
+        )
+        self._manager.save(step, args=items)
+
+    def restore(self, like: _T) -> tuple[_T, dict[str, Any], list[int]]:
+        """The newest checkpoint that is whole.
+
+        Args:
+            like: a pytree of arrays with the shapes and dtypes that were saved.
+
+        Returns:
+            The state, the JSON saved with it, and the steps of newer checkpoints that are damaged.
+
+        Raises:
+            InvalidInput: there is no checkpoint, or none is whole.
+        """
+        damaged = []
+        for step in reversed(self.steps()):
+            try:
+                state, meta = self._read(step, like)
+            except Exception:  # Orbax and its stores raise many kinds for damaged files
+                damaged.append(step)
+            else:
+                return state, meta, damaged
+        what = f"all checkpoints are damaged ({damaged})" if damaged else "it has no checkpoint"
+        raise InvalidInput("resume", f"{what}; start the run again with another --out")
+
+    def _read(self, step: int, like: _T) -> tuple[_T, dict[str, Any]]:
+        import orbax.checkpoint as ocp
+
+        template = _named(like)
+        items = ocp.args.Composite(
+            state=ocp.args.StandardRestore(
+                jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), template)
+            ),
+            meta=ocp.args.JsonRestore(),
+        )
+        restored = self._manager.restore(step, args=items)
+        arrays = {name: np.asarray(restored.state[name]) for name in template}
+        meta: dict[str, Any] = dict(restored.meta)
+        if meta.pop("digest") != _digest(arrays):
+            raise ValueError(f"checkpoint {step} is not what was written")
+        return jax.tree.unflatten(jax.tree.structure(like), list(arrays.values())), meta
+
+    def wait(self) -> None:
+        """Until all is on disk."""
+        self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        self._manager.close()
+
+
+def _named(tree: PyTree) -> dict[str, Any]:
+    """Leaves by path, so that a checkpoint can be read without our classes."""
+    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
+
+
+def _digest(arrays: dict[str, np.ndarray]) -> str:
+    """Of names, dtypes, shapes and bytes."""
+    digest = hashlib.sha256()
+    for name, array in arrays.items():
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()

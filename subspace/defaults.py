@@ -1,0 +1,69 @@
+"""Defaults per (method, model, dataset): one table, shown by ``subspace list``."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Default(NamedTuple):
+    """``method``, ``model`` or ``dataset`` may be ``"*"``: the first row that matches wins."""
+
+    method: str
+    model: str
+    dataset: str
+    learning_rate: float
+    source: str
+
+
+_RBD = "RBD supplement, table 4"
+_SGD = "RBD supplement, table 4, base rate × batch size 32"
+
+LEARNING_RATES: tuple[Default, ...] = (
+    Default("rbd", "fc", "mnist", 2.0**1, _RBD),
+    Default("rbd", "fc", "fashion_mnist", 2.0**-1, _RBD),
+    Default("rbd", "fc", "cifar10", 2.0**-5, _RBD),
+    Default("rbd", "cnn", "mnist", 2.0**-1, _RBD),
+    Default("rbd", "cnn", "fashion_mnist", 2.0**-3, _RBD),
+    Default("rbd", "cnn", "cifar10", 2.0**-3, _RBD),
+    Default("rbd", "resnet8", "*", 2.0**3, _RBD),
+    Default("fpd", "fc", "mnist", 2.0**-1, _RBD),
+    Default("fpd", "fc", "fashion_mnist", 2.0**-1, _RBD),
+    Default("fpd", "fc", "cifar10", 2.0**-5, _RBD),
+    Default("fpd", "cnn", "mnist", 2.0**-3, _RBD),
+    Default("fpd", "cnn", "fashion_mnist", 2.0**-1, _RBD),
+    Default("fpd", "cnn", "cifar10", 2.0**-1, _RBD),
+    Default("sgd", "fc", "mnist", 2.0**-3, _SGD),
+    Default("sgd", "fc", "fashion_mnist", 2.0**-2, _SGD),
+    Default("sgd", "fc", "cifar10", 2.0**-7, _SGD),
+    Default("sgd", "cnn", "mnist", 2.0**-5, _SGD),
+    Default("sgd", "cnn", "fashion_mnist", 2.0**-4, _SGD),
+    Default("sgd", "cnn", "cifar10", 2.0**-6, _SGD),
+    Default("sgd", "resnet8", "*", 2.0**2, _SGD),
+    Default("sgd", "*", "*", 2.0**-4, "ours"),
+    Default("rbd", "*", "*", 2.0**-1, "ours"),
+    Default("fpd", "*", "*", 2.0**-1, "ours"),
+)
+
+_SAME_LEARNING_RATES = {"cifar10_jpeg": "cifar10"}
+"""Datasets that have another one's images, up to compression."""
+
+EPOCHS = {"digits": 30}
+
+
+def learning_rate(method: str, model: str, dataset: str) -> Default:
+    """The row of `LEARNING_RATES` for a run."""
+    name = dataset.split(":")[0]
+    wanted = (method, model, _SAME_LEARNING_RATES.get(name, name))
+    for row in LEARNING_RATES:
+        if all(have in ("*", want) for have, want in zip(row, wanted, strict=False)):
+            return row
+    raise KeyError(wanted)
+
+
+def epochs(dataset: str) -> int:
+    return EPOCHS.get(dataset, 10)
+
+
+def augment(dataset: str) -> bool:
+    """The papers augment all their data; 8×8 digits lose more than they gain by it."""
+    return dataset != "digits"

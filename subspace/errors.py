@@ -1,0 +1,33 @@
+"""The one exception for input that can't be used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import TypeVar
+
+_T = TypeVar("_T")
+
+
+class InvalidInput(ValueError):
+    """Input that can't be used.
+
+    Attributes:
+        field: the argument (or configuration field) at fault, e.g. ``"data_dir"``. The command line
+            shows it as the flag ``--data-dir``.
+        reason: what is wrong with it and what to do instead, in one line.
+    """
+
+    def __init__(self, field: str, reason: str):
+        self.field = field
+        self.reason = reason
+        super().__init__(f"{field}: {reason}")
+
+
+def lookup(field: str, name: str, table: Mapping[str, _T]) -> _T:
+    """``table[name]``, or an `InvalidInput` that suggests the nearest names and lists all."""
+    if name in table:
+        return table[name]
+    near = get_close_matches(str(name), table, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise InvalidInput(field, f"unknown {field} {name!r}; {hint}choose from: {', '.join(table)}")

@@ -1,0 +1,35 @@
+"""Exchanges: how workers combine what each measured."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any, TypeVar, final
+
+import equinox as eqx
+from jax import lax
+
+_T = TypeVar("_T", bound=Any)
+
+
+class AbstractExchange(eqx.Module):
+    @abstractmethod
+    def __call__(self, measured: _T) -> _T:
+        """What all workers agree on, from what this one measured: any pytree of arrays."""
+
+
+@final
+class Alone(AbstractExchange):
+    """One worker: nothing to exchange."""
+
+    def __call__(self, measured: _T) -> _T:
+        return measured
+
+
+@final
+class Mean(AbstractExchange):
+    """The mean over a mesh axis, so that the step doesn't depend on the number of workers."""
+
+    axis: str = eqx.field(static=True, default="data")
+
+    def __call__(self, measured: _T) -> _T:
+        return lax.pmean(measured, self.axis)

@@ -1,0 +1,156 @@
+"""The run folder: config.json, metrics.jsonl, summary.json, curve.png, checkpoints/."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from subspace.config import MAY_CHANGE, RunConfig
+from subspace.errors import InvalidInput
+
+
+class RunFolder:
+    """Paths and files of one run. Files are replaced whole, or appended to line by line."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.config_file = path / "config.json"
+        self.metrics_file = path / "metrics.jsonl"
+        self.summary_file = path / "summary.json"
+        self.curve_file = path / "curve.png"
+        self.checkpoints = path / "checkpoints"
+
+    def create(self, config: RunConfig) -> None:
+        """Makes the folder and writes the configuration.
+
+        Raises:
+            InvalidInput: it is a file, holds something, or can't be written.
+        """
+        self.check_free()
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            write_json(self.config_file, config.to_json())
+        except OSError as error:
+            raise InvalidInput("out", f"can't write to {self.path}: {error.strerror}") from None
+
+    def check_free(self) -> None:
+        """Raises InvalidInput unless the folder can be created or is empty."""
+        if self.path.is_dir():
+            if self.config_file.exists():
+                raise InvalidInput(
+                    "out", f"{self.path} holds a run; continue it with --resume or choose another"
+                )
+            if any(self.path.iterdir()):
+                raise InvalidInput("out", f"{self.path} is not empty; choose another folder")
+        elif self.path.exists():
+            raise InvalidInput("out", f"{self.path} is a file; choose a folder")
+
+    def read_config(self, field: str = "resume") -> RunConfig:
+        """The configuration of the run here.
+
+        Raises:
+            InvalidInput: there is none, or it is damaged.
+        """
+        if not self.path.is_dir():
+            raise InvalidInput(field, f"there is no run in {self.path}")
+        try:
+            record = json.loads(self.config_file.read_text())
+        except FileNotFoundError:
+            raise InvalidInput(field, f"{self.path} holds no run (no config.json)") from None
+        except (OSError, ValueError):
+            raise InvalidInput(field, f"{self.config_file} is damaged") from None
+        if not isinstance(record, dict):
+            raise InvalidInput(field, f"{self.config_file} is damaged")
+        try:
+            return RunConfig.from_json(record)
+        except (InvalidInput, TypeError) as error:  # TypeError: a value of another type
+            raise InvalidInput(field, f"{self.config_file} is damaged: {error}") from None
+
+    def check_checkpoints(self, field: str = "resume") -> None:
+        """Raises InvalidInput if there are none, without creating a place for them."""
+        if not (self.checkpoints.is_dir() and any(self.checkpoints.iterdir())):
+            raise InvalidInput(field, f"{self.path} has no checkpoint; start it again elsewhere")
+
+    def check_resumable(self, config: RunConfig) -> None:
+        """Raises InvalidInput if there is nothing to continue, or it is past the last epoch."""
+        self.check_checkpoints()
+        records = self.records()
+        if records and records[-1]["epoch"] > config.epochs:
+            done = records[-1]["epoch"]
+            raise InvalidInput("epochs", f"the run has had {done} epochs; use at least as many")
+
+    def append(self, record: dict[str, Any]) -> None:
+        with self.metrics_file.open("a") as file:
+            file.write(json.dumps(record) + "\n")
+            file.flush()
+
+    def rewrite(self, config: RunConfig, step: int) -> None:
+        """Prepares for a resumed run: its configuration, and no records after ``step``."""
+        write_json(self.config_file, config.to_json())
+        kept = [record for record in self.records() if record["step"] <= step]
+        _replace(self.metrics_file, "".join(json.dumps(record) + "\n" for record in kept))
+
+    def records(self) -> list[dict[str, Any]]:
+        """The epochs' records; a line cut short by a crash is left out."""
+        if not self.metrics_file.exists():
+            return []
+        records = []
+        for line in self.metrics_file.read_text(errors="replace").splitlines():
+            try:
+                record = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(record, dict) and record.keys() >= {"epoch", "step"}:
+                records.append(record)
+        return records
+
+    def summary(self) -> dict[str, Any]:
+        """What `write_json` put into summary.json.
+
+        Raises:
+            InvalidInput: the run isn't finished, or the file is damaged.
+        """
+        if not self.path.is_dir():
+            raise InvalidInput("run", f"there is no run in {self.path}")
+        try:
+            summary = json.loads(self.summary_file.read_text())
+        except FileNotFoundError:
+            raise InvalidInput(
+                "run", f"{self.path} holds no finished run; finish it with --resume"
+            ) from None
+        except (OSError, ValueError):
+            raise InvalidInput("run", f"{self.summary_file} is damaged") from None
+        if not isinstance(summary, dict):
+            raise InvalidInput("run", f"{self.summary_file} is damaged")
+        return summary
+
+
+def resume_config(stored: RunConfig, given: dict[str, Any]) -> RunConfig:
+    """The stored configuration with what may change changed.
+
+    Raises:
+        InvalidInput: something given differs from the run and can't change in the middle of it.
+    """
+    record = stored.to_json()
+    for name, value in given.items():
+        if value is None or value == record.get(name):
+            continue
+        if name not in MAY_CHANGE:
+            raise InvalidInput(
+                name, f"the run to resume has {record.get(name)}, not {value}; leave it out"
+            )
+        record[name] = value
+    return RunConfig.from_json(record)
+
+
+def write_json(path: Path, record: dict[str, Any]) -> None:
+    """Replaces a file as a whole."""
+    _replace(path, json.dumps(record, indent=2) + "\n")
+
+
+def _replace(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text)
+    os.replace(temporary, path)

@@ -1,0 +1,132 @@
+"""The methods, each a composition: subspace × probe × exchange × inner optimizer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import optax
+from jaxtyping import PyTree
+
+from subspace.core import AbstractBasis
+from subspace.exchange import AbstractExchange, Alone
+from subspace.partition import Label, Partition
+from subspace.random import RandomSubspace
+from subspace.transform import in_subspace
+
+
+def rbd(
+    params: PyTree,
+    learning_rate: optax.ScalarOrSchedule,
+    *,
+    dim: int = 250,
+    basis: str | AbstractBasis = "hadamard",
+    compartments: str | Label | Partition = "whole",
+    allocate: str = "same",
+    seed: int = 0,
+    redraw_every: int = 1,
+    momentum: float = 0.0,
+    scale: str = "unit",
+    exchange: AbstractExchange = Alone(),  # noqa: B008 (immutable)
+) -> optax.GradientTransformationExtraArgs:
+    """Random bases descent: SGD in a random subspace that is redrawn at every step.
+
+    ``θ ← θ - η Σᵢ (φᵢ·g) φᵢ`` with unit directions φᵢ (Gressmann et al. 2020, algorithm 1).
+    Momentum acts on the lifted steps, as directions don't outlive a step.
+
+    Args:
+        params: a pytree of floating-point arrays, or of their `jax.ShapeDtypeStruct`s.
+        learning_rate: η, a number or an Optax schedule. RBD moves by about d/D of a gradient step,
+            so a good η is larger than SGD's.
+        dim, basis, compartments, allocate, seed, scale: see `RandomSubspace`.
+        redraw_every: steps between redraws.
+        momentum: decay of the trace of past steps; 0 for none.
+        exchange: how workers combine coordinates.
+
+    Raises:
+        InvalidInput: an argument that can't be used; says which and what to do.
+    """
+    space = RandomSubspace(
+        params,
+        dim=dim,
+        basis=basis,
+        compartments=compartments,
+        allocate=allocate,
+        redraw_every=redraw_every,
+        scale=scale,
+        seed=seed,
+    )
+    step = in_subspace(space, optax.sgd(learning_rate), exchange=exchange)
+    if not momentum:
+        return step
+    return chain(step, optax.trace(momentum))
+
+
+def fpd(
+    params: PyTree,
+    learning_rate: optax.ScalarOrSchedule,
+    *,
+    dim: int = 250,
+    basis: str | AbstractBasis = "hadamard",
+    compartments: str | Label | Partition = "whole",
+    allocate: str = "same",
+    seed: int = 0,
+    momentum: float = 0.0,
+    scale: str = "unit",
+    exchange: AbstractExchange = Alone(),  # noqa: B008 (immutable)
+) -> optax.GradientTransformationExtraArgs:
+    """Fixed projection descent: SGD in one random subspace, ``θ = θ₀ + P c`` (Li et al. 2018).
+
+    Arguments and errors as for `rbd`; momentum acts on the coordinates.
+    """
+    space = RandomSubspace(
+        params,
+        dim=dim,
+        basis=basis,
+        compartments=compartments,
+        allocate=allocate,
+        redraw_every=None,
+        scale=scale,
+        seed=seed,
+    )
+    return in_subspace(space, optax.sgd(learning_rate, momentum or None), exchange=exchange)
+
+
+def sgd(
+    params: PyTree,
+    learning_rate: optax.ScalarOrSchedule,
+    *,
+    momentum: float = 0.0,
+    exchange: AbstractExchange = Alone(),  # noqa: B008 (immutable)
+) -> optax.GradientTransformationExtraArgs:
+    """Plain SGD with the same interface: the yardstick. ``params`` is not used."""
+    del params
+    average = optax.stateless(lambda grads, params: exchange(grads))
+    return chain(average, optax.sgd(learning_rate, momentum or None))
+
+
+def chain(*steps: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
+    """`optax.chain`, typed as what it returns: a transformation that passes extra arguments on."""
+    return optax.with_extra_args_support(optax.chain(*steps))
+
+
+class Method(NamedTuple):
+    """A method as the command line knows it."""
+
+    name: str
+    build: Callable[..., optax.GradientTransformationExtraArgs]
+    options: frozenset[str]
+    """The fields of a run's configuration that describe its subspace."""
+    description: str
+
+
+_FIXED = frozenset({"dim", "basis", "compartments", "allocate", "scale"})
+
+METHODS: dict[str, Method] = {
+    method.name: method
+    for method in (
+        Method("sgd", sgd, frozenset(), "plain SGD on all D parameters: the yardstick"),
+        Method("rbd", rbd, _FIXED | {"redraw_every"}, "SGD in a random subspace, new every step"),
+        Method("fpd", fpd, _FIXED, "SGD in one random subspace, fixed for the whole run"),
+    )
+}

@@ -1,0 +1,188 @@
+"""Parameters <-> named flat vectors, the compartments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil, prod
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
+
+from subspace.errors import InvalidInput
+
+Label = Callable[[str, Any], str | None]
+"""(path of a leaf such as ``"hidden/weight"``, the leaf) -> its compartment; None freezes it."""
+
+ALLOCATIONS = {
+    "same": "dim dimensions in each compartment",
+    "split": "dim dimensions divided evenly among the compartments",
+    "proportional": "about dim in all, each by its size but at least 10 (the paper's Table 3)",
+}
+
+
+@dataclass(frozen=True)
+class Partition:
+    """Which leaf goes into which compartment; hashable, holds no arrays.
+
+    A group of leaves, flattened and concatenated, is cut into one or more compartments. Leaves in
+    no group are frozen: `split` leaves them out, `join` gives them zeros.
+    """
+
+    treedef: Any
+    leaves: tuple[jax.ShapeDtypeStruct, ...]
+    groups: tuple[tuple[tuple[int, ...], tuple[tuple[str, int], ...]], ...]
+    """((indices of leaves), ((compartment, size), ...)) for each group."""
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Parameters in each compartment."""
+        return {name: size for _, cuts in self.groups for name, size in cuts}
+
+    def split(self, tree: PyTree) -> dict[str, Float[Array, " n"]]:
+        """The compartments of a tree shaped like the parameters, in float32 or wider."""
+        leaves, treedef = jax.tree.flatten(tree)
+        if treedef != self.treedef:
+            raise ValueError(f"expected a tree like {self.treedef}, got {treedef}")
+        flats = {}
+        for indices, cuts in self.groups:
+            flat = jnp.concatenate([leaves[i].ravel().astype(self._dtype(i)) for i in indices])
+            flats |= dict(zip((name for name, _ in cuts), _cut(flat, cuts), strict=True))
+        return flats
+
+    def join(self, flats: Mapping[str, Float[Array, " n"]]) -> PyTree:
+        """The inverse of `split`; leaves take the parameters' dtypes, frozen ones are zero."""
+        leaves = [None] * len(self.leaves)
+        for indices, cuts in self.groups:
+            pieces = [flats[name] for name, _ in cuts]
+            flat = pieces[0] if len(pieces) == 1 else jnp.concatenate(pieces)
+            parts = _cut(flat, [("", prod(self.leaves[i].shape)) for i in indices])
+            for i, part in zip(indices, parts, strict=True):
+                leaves[i] = part.reshape(self.leaves[i].shape).astype(self.leaves[i].dtype)
+        for i, leaf in enumerate(self.leaves):
+            if leaves[i] is None:
+                leaves[i] = jnp.zeros(leaf.shape, leaf.dtype)
+        return jax.tree.unflatten(self.treedef, leaves)
+
+    def _dtype(self, i: int) -> Any:
+        """What leaf i's group is computed in: float32, or wider where one of its leaves is."""
+        group = next(indices for indices, _ in self.groups if i in indices)
+        return jnp.result_type(jnp.float32, *(self.leaves[j].dtype for j in group))
+
+
+def _cut(flat: Array, cuts: Sequence[tuple[str, int]]) -> list[Array]:
+    ends = [sum(size for _, size in cuts[: i + 1]) for i in range(len(cuts))]
+    return [flat[end - size : end] for end, (_, size) in zip(ends, cuts, strict=True)]
+
+
+def divide(params: PyTree, compartments: str | Label | Partition = "whole") -> Partition:
+    """Divides parameters into compartments.
+
+    Args:
+        params: a pytree of floating-point arrays or their `jax.ShapeDtypeStruct`s.
+        compartments: ``"whole"``, ``"layer"``, ``"leaf"``, ``"even:K"`` (K slices of the flat
+            vector, of equal size up to one), a `Label` function, or a `Partition`.
+
+    Raises:
+        InvalidInput: no such division, no parameters to divide, or more slices than parameters.
+        TypeError: a leaf is not a floating-point array.
+    """
+    if isinstance(compartments, Partition):
+        return compartments
+    named, treedef = jax.tree_util.tree_flatten_with_path(params)
+    paths = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in named]
+    leaves = tuple(_shape_of(path, leaf) for path, (_, leaf) in zip(paths, named, strict=True))
+    label, count = _rule(compartments)
+    groups: dict[str, list[int]] = {}
+    for i, path in enumerate(paths):
+        name = label(path, leaves[i])
+        if name is not None and prod(leaves[i].shape) > 0:
+            groups.setdefault(name, []).append(i)
+    if not groups:
+        raise InvalidInput("compartments", "no parameters to train; check the tree and the labels")
+    cut = (
+        (tuple(indices), _slices(name, sum(prod(leaves[i].shape) for i in indices), count))
+        for name, indices in groups.items()
+    )
+    return Partition(treedef, leaves, tuple(cut))
+
+
+def _shape_of(path: str, leaf: Any) -> jax.ShapeDtypeStruct:
+    if not (hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jnp.floating)):
+        raise TypeError(
+            f"params[{path!r}] is {type(leaf).__name__}, not a floating-point array; filter the "
+            "tree first, for example with equinox.filter(model, equinox.is_inexact_array)"
+        )
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
+
+
+def _rule(compartments: str | Label) -> tuple[Label, int]:
+    """The label function of a named division, and into how many slices each group is cut."""
+    if callable(compartments):
+        return compartments, 1
+    kind, _, count = compartments.partition(":")
+    if kind == "even" and count.isdecimal() and int(count) > 0:
+        return lambda path, leaf: "whole", int(count)
+    rules: dict[str, Label] = {
+        "whole": lambda path, leaf: "whole",
+        "layer": lambda path, leaf: path.rpartition("/")[0] or "top",
+        "leaf": lambda path, leaf: path or "params",
+    }
+    if compartments in rules:
+        return rules[compartments], 1
+    raise InvalidInput(
+        "compartments",
+        f"unknown division {compartments!r}; use whole, layer, leaf or even:K with K ≥ 1",
+    )
+
+
+def _slices(name: str, size: int, count: int) -> tuple[tuple[str, int], ...]:
+    if count == 1:
+        return ((name, size),)
+    if count > size:
+        raise InvalidInput("compartments", f"even:{count} needs at most {size} slices")
+    small, larger = divmod(size, count)
+    return tuple((f"slice{i}", small + (i < larger)) for i in range(count))
+
+
+def allocate(sizes: Mapping[str, int], dim: int, rule: str = "same") -> dict[str, int]:
+    """Dimensions of each compartment: see `ALLOCATIONS`.
+
+    Raises:
+        InvalidInput: an unknown rule, or a compartment would get fewer than one dimension or more
+            than it has parameters.
+    """
+    if isinstance(dim, bool) or int(dim) != dim or dim < 1:
+        raise InvalidInput("dim", f"must be a positive whole number, got {dim}")
+    if rule == "same":
+        dims = dict.fromkeys(sizes, int(dim))
+    elif rule == "split":
+        each, more = divmod(int(dim), len(sizes))
+        dims = {name: each + (i < more) for i, name in enumerate(sizes)}
+    elif rule == "proportional":
+        dims = proportional(sizes, sum(sizes.values()) / dim)
+    else:
+        raise InvalidInput("allocate", f"unknown rule {rule!r}; use {', '.join(ALLOCATIONS)}")
+    for name, d in dims.items():
+        if d < 1:
+            raise InvalidInput(
+                "dim", f"{dim} is less than one for each of {len(sizes)} compartments"
+            )
+        if d > sizes[name]:
+            raise InvalidInput(
+                "dim",
+                f"`dim={d}` exceeds compartment {name!r} ({sizes[name]} parameters); "
+                "lower `dim`, allocate proportionally, or use `whole`",
+            )
+    return dims
+
+
+def proportional(sizes: Mapping[str, int], factor: float) -> dict[str, int]:
+    """``max(⌈n/factor⌉, 10)`` rounded up to even, never more than n (RBD's Table 3).
+
+    On ResNet-8 by leaf, factors 10, 25, 50 and 100 give 7982, 3328, 1782 and 1018 in all.
+    """
+    dims = {name: max(ceil(n / factor), 10) for name, n in sizes.items()}
+    return {name: min(d + d % 2, sizes[name]) for name, d in dims.items()}

@@ -1,0 +1,167 @@
+"""A run from request to summary: what the command line, and your script, calls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from subspace import data
+from subspace.checkpoint import Checkpoints
+from subspace.config import RunConfig
+from subspace.errors import InvalidInput
+from subspace.folder import RunFolder, resume_config, write_json
+from subspace.loop import Diverged, Stopped, Watcher, train
+from subspace.report import plot_curves, summarize
+from subspace.step import TrainState
+from subspace.trainer import Trainer
+
+
+def request(
+    given: Mapping[str, Any], out: Path | None = None, resume: bool = False
+) -> tuple[RunConfig, RunFolder]:
+    """The configuration and folder that a request means; writes nothing.
+
+    Args:
+        given: fields of `RunConfig`; what is missing or None takes its default, or on resuming
+            the value of the run.
+        out: the run's folder; by default a new one under ``runs/``.
+        resume: continue the run in ``out``.
+
+    Raises:
+        InvalidInput: something can't be used; says which and what to do.
+    """
+    if not resume:
+        config = RunConfig.resolve(given)
+        folder = RunFolder(out or _free(f"{config.method}-{config.model}-{config.dataset}"))
+        folder.check_free()
+        return config, folder
+    if out is None:
+        raise InvalidInput("resume", "say which run: --out RUN --resume")
+    folder = RunFolder(out)
+    config = resume_config(folder.read_config(), dict(given))
+    folder.check_resumable(config)
+    return config, folder
+
+
+def _free(name: str) -> Path:
+    base = Path("runs") / name.replace("/", "-").replace(":", "-")
+    path, count = base, 1
+    while path.exists():
+        count += 1
+        path = base.with_name(f"{base.name}-{count}")
+    return path
+
+
+def load(config: RunConfig) -> data.Dataset:
+    return data.load(
+        config.dataset, data_dir=config.data_dir, validation=config.validation, seed=config.seed
+    )
+
+
+def execute(
+    config: RunConfig,
+    folder: RunFolder,
+    *,
+    resume: bool = False,
+    watcher: Watcher = Watcher(),  # noqa: B008 (immutable)
+) -> dict[str, Any]:
+    """Trains, and writes everything that a run folder holds.
+
+    Returns:
+        The summary, as in summary.json.
+
+    Raises:
+        InvalidInput: before anything is written.
+        Stopped, Diverged: see `subspace.loop.train`.
+    """
+    trainer = Trainer(config, load(config))
+    if not resume:
+        folder.create(config)
+    try:
+        results = train(trainer, folder, resume=resume, watcher=watcher)
+    except (Stopped, Diverged):
+        _draw(folder, config)
+        raise
+    _draw(folder, config)
+    summary = summarize(trainer, results)
+    write_json(folder.summary_file, summary)
+    return summary
+
+
+def _draw(folder: RunFolder, config: RunConfig) -> None:
+    records = folder.records()
+    if records:
+        size = f", d = {config.dim}" if config.dim else ""
+        title = f"{config.method} · {config.model} · {config.dataset}{size}"
+        plot_curves(folder.curve_file, [("", records)], title)
+
+
+def evaluate(
+    folder: RunFolder, split: str = "test", data_dir: str | None = None
+) -> dict[str, Any]:
+    """Loss and accuracy of a run's newest checkpoint.
+
+    Args:
+        folder: of the run.
+        split: ``"train"``, ``"validation"`` or ``"test"``.
+        data_dir: where the dataset is now; by default where it was.
+
+    Returns:
+        ``split``, ``step`` of the checkpoint, ``loss``, ``accuracy``, and the steps of newer
+        checkpoints that are ``damaged``.
+
+    Raises:
+        InvalidInput: no run, no whole checkpoint, or no such split.
+    """
+    if split not in ("train", "validation", "test"):
+        raise InvalidInput("split", f"unknown split {split!r}; use train, validation or test")
+    config = folder.read_config("run")
+    folder.check_checkpoints("run")
+    config = replace(config, data_dir=data_dir or config.data_dir)
+    trainer = Trainer(config, load(config))
+    part = getattr(trainer.dataset, split)
+    if not len(part.labels):
+        raise InvalidInput("split", f"the run has no {split} split; use train or test")
+    state, step, damaged = _newest(folder, trainer)
+    loss, accuracy = trainer.evaluate(trainer.placed(state), part)
+    figures = {"split": split, "step": step, "loss": loss, "accuracy": accuracy}
+    return figures | {"damaged": damaged}
+
+
+def _newest(folder: RunFolder, trainer: Trainer) -> tuple[TrainState, int, list[int]]:
+    checkpoints = Checkpoints(folder.checkpoints)
+    try:
+        state, meta, damaged = checkpoints.restore(trainer.initial_state())
+    except InvalidInput as error:
+        raise InvalidInput("run", error.reason) from None
+    finally:
+        checkpoints.close()
+    return state, int(meta["step"]), damaged
+
+
+def compare(folders: list[RunFolder], plot: Path | None = None) -> list[dict[str, Any]]:
+    """The summaries of finished runs, and their curves in one picture.
+
+    Raises:
+        InvalidInput: a run is missing, unfinished or damaged, or the plot can't be written.
+    """
+    if plot is not None:
+        _check_plot(plot)
+    summaries = [{"run": str(folder.path)} | folder.summary() for folder in folders]
+    if plot is not None:
+        try:
+            plot_curves(plot, [(folder.path.name, folder.records()) for folder in folders])
+        except OSError as error:
+            raise InvalidInput("plot", f"can't write {plot}: {error.strerror}") from None
+    return summaries
+
+
+def _check_plot(plot: Path) -> None:
+    if plot.suffix.lower() != ".png":
+        raise InvalidInput("plot", f"{plot} must end in .png")
+    if plot.is_dir():
+        raise InvalidInput("plot", f"{plot} is a folder; name a file in it")
+    if not plot.parent.is_dir():
+        raise InvalidInput("plot", f"there is no folder {plot.parent}; make it first")

@@ -1,0 +1,102 @@
+"""`in_subspace`: the bridge from a subspace to Optax."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import PyTree
+
+from subspace.core import AbstractSubspace, Coords
+from subspace.exchange import AbstractExchange, Alone
+from subspace.probe import AbstractProbe, Backprop
+
+
+class SubspaceState(NamedTuple):
+    """What `in_subspace` carries from step to step."""
+
+    space: AbstractSubspace
+    coords: Coords
+    inner: optax.OptState
+
+
+def in_subspace(
+    space: AbstractSubspace,
+    inner: optax.GradientTransformation,
+    *,
+    probe: AbstractProbe = Backprop(),  # noqa: B008 (immutable)
+    exchange: AbstractExchange = Alone(),  # noqa: B008 (immutable)
+) -> optax.GradientTransformationExtraArgs:
+    """Runs an Optax optimizer in the coordinates of a subspace.
+
+    One update: measure the slope (`probe`), combine it with other workers' (`exchange`), let
+    ``inner`` step in coordinates, lift that step to the parameters, draw the next chart. ``inner``
+    sees an ordinary small problem: a line search gets ``value``, ``grad`` and ``value_fn`` in
+    coordinates too.
+
+    The inner state survives a redraw. State that refers to old directions (momentum) is of no use
+    after one, so with a subspace that is redrawn keep momentum outside:
+    ``optax.chain(in_subspace(space, optax.sgd(lr)), optax.trace(0.9))``.
+
+    Example:
+        >>> space = RandomSubspace(params, dim=100, redraw_every=None)
+        >>> optimizer = in_subspace(space, optax.adam(1e-3))
+
+    Args:
+        space: the first chart.
+        inner: any Optax transformation, over coordinates.
+        probe: how slopes are measured.
+        exchange: how workers combine them.
+    """
+    inner = optax.with_extra_args_support(inner)
+
+    def init(params: PyTree) -> SubspaceState:
+        del params
+        own = jax.tree.map(jnp.array, space)  # a copy: the caller may donate the state
+        coords = own.origin()
+        return SubspaceState(own, coords, inner.init(coords))
+
+    def update(
+        updates: PyTree,
+        state: SubspaceState,
+        params: PyTree | None = None,
+        *,
+        value_fn: Callable[[PyTree], Any] | None = None,
+        **extra: Any,
+    ) -> tuple[PyTree, SubspaceState]:
+        space, coords, inner_state = state
+        slope = exchange(probe(space, updates, params, value_fn))
+        if value_fn is not None and params is not None:
+            extra |= {"value_fn": _chart(space, coords, params, value_fn, exchange), "grad": slope}
+        step, inner_state = inner.update(slope, inner_state, coords, **extra)
+        moved: Any = optax.apply_updates(coords, step)
+        next_space, next_coords = space.redraw(moved)
+        return space.lift(step), SubspaceState(next_space, next_coords, inner_state)
+
+    return optax.GradientTransformationExtraArgs(init, update)  # pyright: ignore
+
+
+def _chart(
+    space: AbstractSubspace,
+    coords: Coords,
+    params: PyTree,
+    value_fn: Callable[[PyTree], Any],
+    exchange: AbstractExchange,
+) -> Callable[[Coords], Any]:
+    """The loss as a function of coordinates, ``z -> L(params + P (z - coords))``."""
+
+    def value(z: Coords) -> Any:
+        step = space.lift(jax.tree.map(jnp.subtract, z, coords))
+        return exchange(value_fn(optax.apply_updates(params, step)))
+
+    return value
+
+
+def coordinates(opt_state: optax.OptState) -> Coords | None:
+    """The coordinates in an optimizer state, wherever `in_subspace` stands; None without one."""
+    nodes = jax.tree.leaves(opt_state, is_leaf=lambda node: isinstance(node, SubspaceState))
+    found = [node.coords for node in nodes if isinstance(node, SubspaceState)]
+    return found[0] if found else None

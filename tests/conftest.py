@@ -1,0 +1,17 @@
+"""Settings of all tests: strict promotion, as library code must run under it; a cache apart."""
+
+from __future__ import annotations
+
+import jax
+import pytest
+
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory):
+    """Decoded datasets go to a folder of this session, in subprocesses too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SUBSPACE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
