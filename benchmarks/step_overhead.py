@@ -81,7 +81,8 @@ def main() -> None:
         print(measure.own_peak_memory())
         return
     steps = {case: make_step(case) for case in CASES}
-    figures = measure.interleaved({case: advance for case, (advance, _) in steps.items()}, options.repeats)
+    work = {case: advance for case, (advance, _) in steps.items()}
+    figures = measure.interleaved(work, options.repeats)
     rows = [row(case, steps, figures) for case in CASES]
     measure.show("RBD step over SGD step, CNN 32×32×3, batch 32", rows, options.json)
 

@@ -1,6 +1,6 @@
 """Random bases descent in a plain Optax loop: no trainer, any pytree of parameters.
 
-    python examples/plain_optax.py
+python examples/plain_optax.py
 """
 
 import jax
@@ -10,8 +10,8 @@ from sklearn.datasets import load_digits
 
 import subspace
 
-digits = load_digits()
-images, labels = jnp.asarray(digits.data / 16, jnp.float32), jnp.asarray(digits.target)
+pixels, targets = load_digits(return_X_y=True)
+images, labels = jnp.asarray(pixels / 16, jnp.float32), jnp.asarray(targets)
 
 key = jax.random.key(0)
 params = {

@@ -26,7 +26,7 @@ class Checkpoints:
     def __init__(self, folder: Path, keep: int = 3):
         import orbax.checkpoint as ocp
 
-        logging.getLogger("absl").setLevel(logging.ERROR)
+        logging.getLogger("absl").setLevel(logging.CRITICAL)  # what is damaged, restore() says
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=True)
         self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
 
@@ -79,12 +79,17 @@ class Checkpoints:
             ),
             meta=ocp.args.JsonRestore(),
         )
-        restored = self._manager.restore(step, args=items)
+        restored: Any = self._manager.restore(step, args=items)
         arrays = {name: np.asarray(restored.state[name]) for name in template}
         meta: dict[str, Any] = dict(restored.meta)
         if meta.pop("digest") != _digest(arrays):
             raise ValueError(f"checkpoint {step} is not what was written")
         return jax.tree.unflatten(jax.tree.structure(like), list(arrays.values())), meta
+
+    def drop(self, steps: list[int]) -> None:
+        """Deletes checkpoints, so that their steps can be saved again."""
+        for step in steps:
+            self._manager.delete(step)
 
     def wait(self) -> None:
         """Until all is on disk."""

@@ -85,10 +85,11 @@ class RunConfig:
 
     def validate(self) -> None:
         """Checks every field that can be checked without data."""
-        for name in ("epochs", "batch_size", "checkpoint_every", "redraw_every"):
+        for name in ("dim", "epochs", "batch_size", "checkpoint_every", "redraw_every"):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InvalidInput(name, f"must be at least 1, got {value}")
+            if value is not None and not 1 <= value < 2**31:  # steps are counted in 32 bits
+                what = "at least 1" if value < 1 else f"below {2**31}"
+                raise InvalidInput(name, f"must be {what}, got {value}")
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
             raise InvalidInput(
                 "learning_rate", f"must be a positive number, got {self.learning_rate}"

@@ -16,6 +16,7 @@ class Default(NamedTuple):
 
 
 _RBD = "RBD supplement, table 4"
+_OURS = "ours, by validation loss"
 _SGD = "RBD supplement, table 4, base rate × batch size 32"
 
 LEARNING_RATES: tuple[Default, ...] = (
@@ -25,7 +26,7 @@ LEARNING_RATES: tuple[Default, ...] = (
     Default("rbd", "cnn", "mnist", 2.0**-1, _RBD),
     Default("rbd", "cnn", "fashion_mnist", 2.0**-3, _RBD),
     Default("rbd", "cnn", "cifar10", 2.0**-3, _RBD),
-    Default("rbd", "resnet8", "*", 2.0**3, _RBD),
+    Default("rbd", "resnet8", "*", 1.0, "ours; the paper's 8 goes with --scale paper"),
     Default("fpd", "fc", "mnist", 2.0**-1, _RBD),
     Default("fpd", "fc", "fashion_mnist", 2.0**-1, _RBD),
     Default("fpd", "fc", "cifar10", 2.0**-5, _RBD),
@@ -39,9 +40,12 @@ LEARNING_RATES: tuple[Default, ...] = (
     Default("sgd", "cnn", "fashion_mnist", 2.0**-4, _SGD),
     Default("sgd", "cnn", "cifar10", 2.0**-6, _SGD),
     Default("sgd", "resnet8", "*", 2.0**2, _SGD),
-    Default("sgd", "*", "*", 2.0**-4, "ours"),
-    Default("rbd", "*", "*", 2.0**-1, "ours"),
-    Default("fpd", "*", "*", 2.0**-1, "ours"),
+    Default("sgd", "fc", "digits", 2.0**-3, _OURS),
+    Default("rbd", "fc", "digits", 2.0**2, _OURS),
+    Default("fpd", "fc", "digits", 2.0**2, _OURS),
+    Default("sgd", "*", "*", 2.0**-4, "a careful guess"),
+    Default("rbd", "*", "*", 2.0**-1, "a careful guess"),
+    Default("fpd", "*", "*", 2.0**-1, "a careful guess"),
 )
 
 _SAME_LEARNING_RATES = {"cifar10_jpeg": "cifar10"}

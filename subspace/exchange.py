@@ -12,6 +12,8 @@ _T = TypeVar("_T", bound=Any)
 
 
 class AbstractExchange(eqx.Module):
+    """Combines what the workers measured into what they all act on."""
+
     @abstractmethod
     def __call__(self, measured: _T) -> _T:
         """What all workers agree on, from what this one measured: any pytree of arrays."""

@@ -36,7 +36,13 @@ class RunFolder:
             raise InvalidInput("out", f"can't write to {self.path}: {error.strerror}") from None
 
     def check_free(self) -> None:
-        """Raises InvalidInput unless the folder can be created or is empty."""
+        """Raises InvalidInput unless the folder is new or empty, as far as can be seen."""
+        try:
+            self._check_free()
+        except OSError as error:  # such as a name that is too long
+            raise InvalidInput("out", f"can't use {self.path}: {error.strerror}") from None
+
+    def _check_free(self) -> None:
         if self.path.is_dir():
             if self.config_file.exists():
                 raise InvalidInput(
@@ -44,7 +50,7 @@ class RunFolder:
                 )
             if any(self.path.iterdir()):
                 raise InvalidInput("out", f"{self.path} is not empty; choose another folder")
-        elif self.path.exists():
+        elif os.path.lexists(self.path):
             raise InvalidInput("out", f"{self.path} is a file; choose a folder")
 
     def read_config(self, field: str = "resume") -> RunConfig:

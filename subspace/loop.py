@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Bool, PyTree
 
 from subspace.checkpoint import Checkpoints
+from subspace.clock import Clock
 from subspace.folder import RunFolder
 from subspace.step import no_meters
 from subspace.trainer import Trainer, means
@@ -95,32 +96,6 @@ def train(
         loop.checkpoints.close()
 
 
-class _Clock:
-    """Seconds and examples of training proper: no compilation, evaluation, or checkpoints."""
-
-    def __init__(self):
-        self.seconds, self.examples = 0.0, 0
-        self._since: float | None = None
-
-    def start(self) -> None:
-        self._since = time.perf_counter()
-
-    def stop(self) -> None:
-        if self._since is not None:
-            self.seconds += time.perf_counter() - self._since
-        self._since = None
-
-    def count(self, examples: int) -> None:
-        if self._since is not None:
-            self.examples += examples
-
-    @property
-    def rate(self) -> float:
-        running = time.perf_counter() - self._since if self._since is not None else 0.0
-        seconds = self.seconds + running
-        return self.examples / seconds if self.examples else 0.0
-
-
 class _Loop:
     def __init__(self, trainer: Trainer, folder: RunFolder, watcher: Watcher):
         self.trainer, self.folder, self.watcher = trainer, folder, watcher
@@ -129,7 +104,7 @@ class _Loop:
         self.state = trainer.initial_state()
         self.done = 0  # steps: state.step, without asking the device
         self.saved: int | None = None
-        self.clock = _Clock()
+        self.clock = Clock()
         self.compiled = False
         self.began = time.perf_counter()
         split = trainer.dataset.train
@@ -142,6 +117,7 @@ class _Loop:
         self.began -= meta["seconds"]
         self.clock.seconds, self.clock.examples = meta["train_seconds"], meta["train_examples"]
         if damaged:
+            self.checkpoints.drop(damaged)
             self.watcher.on_damaged(damaged)
 
     def run(self) -> dict[str, Any]:

@@ -54,7 +54,7 @@ class Partition:
 
     def join(self, flats: Mapping[str, Float[Array, " n"]]) -> PyTree:
         """The inverse of `split`; leaves take the parameters' dtypes, frozen ones are zero."""
-        leaves = [None] * len(self.leaves)
+        leaves: list[Any] = [None] * len(self.leaves)
         for indices, cuts in self.groups:
             pieces = [flats[name] for name, _ in cuts]
             flat = pieces[0] if len(pieces) == 1 else jnp.concatenate(pieces)
@@ -69,7 +69,8 @@ class Partition:
     def _dtype(self, i: int) -> Any:
         """What leaf i's group is computed in: float32, or wider where one of its leaves is."""
         group = next(indices for indices, _ in self.groups if i in indices)
-        return jnp.result_type(jnp.float32, *(self.leaves[j].dtype for j in group))
+        dtypes = [jnp.dtype(jnp.float32), *(self.leaves[j].dtype for j in group)]
+        return max(dtypes, key=lambda dtype: jnp.finfo(dtype).bits)
 
 
 def _cut(flat: Array, cuts: Sequence[tuple[str, int]]) -> list[Array]:
@@ -162,7 +163,10 @@ def allocate(sizes: Mapping[str, int], dim: int, rule: str = "same") -> dict[str
         each, more = divmod(int(dim), len(sizes))
         dims = {name: each + (i < more) for i, name in enumerate(sizes)}
     elif rule == "proportional":
-        dims = proportional(sizes, sum(sizes.values()) / dim)
+        total = sum(sizes.values())
+        if dim > total:
+            raise InvalidInput("dim", f"`dim={dim}` exceeds all {total} parameters; lower `dim`")
+        dims = proportional(sizes, total / dim)
     else:
         raise InvalidInput("allocate", f"unknown rule {rule!r}; use {', '.join(ALLOCATIONS)}")
     for name, d in dims.items():

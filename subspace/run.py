@@ -98,9 +98,7 @@ def _draw(folder: RunFolder, config: RunConfig) -> None:
         plot_curves(folder.curve_file, [("", records)], title)
 
 
-def evaluate(
-    folder: RunFolder, split: str = "test", data_dir: str | None = None
-) -> dict[str, Any]:
+def evaluate(folder: RunFolder, split: str = "test", data_dir: str | None = None) -> dict[str, Any]:
     """Loss and accuracy of a run's newest checkpoint.
 
     Args:

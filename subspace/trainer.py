@@ -81,7 +81,7 @@ class Trainer:
     @property
     def dimensions(self) -> int:
         """d: coordinates that a step changes; D for a method without a subspace."""
-        coords = coordinates(jax.eval_shape(self.optimizer.init, self.params))
+        coords = jax.eval_shape(lambda p: coordinates(self.optimizer.init(p)), self.params)
         if coords is None:
             return self.parameters
         return sum(z.size for z in coords.values())

@@ -55,9 +55,9 @@ def in_subspace(
 
     def init(params: PyTree) -> SubspaceState:
         del params
-        own = jax.tree.map(jnp.array, space)  # a copy: the caller may donate the state
-        coords = own.origin()
-        return SubspaceState(own, coords, inner.init(coords))
+        coords = space.origin()
+        state = SubspaceState(space, coords, inner.init(coords))
+        return jax.tree.map(_apart, state)
 
     def update(
         updates: PyTree,
@@ -71,12 +71,19 @@ def in_subspace(
         slope = exchange(probe(space, updates, params, value_fn))
         if value_fn is not None and params is not None:
             extra |= {"value_fn": _chart(space, coords, params, value_fn, exchange), "grad": slope}
+        step: Any
         step, inner_state = inner.update(slope, inner_state, coords, **extra)
         moved: Any = optax.apply_updates(coords, step)
         next_space, next_coords = space.redraw(moved)
         return space.lift(step), SubspaceState(next_space, next_coords, inner_state)
 
     return optax.GradientTransformationExtraArgs(init, update)  # pyright: ignore
+
+
+def _apart(leaf: Any) -> Any:
+    """A copy, as the caller may donate the state; not weakly typed, or the next step recompiles."""
+    array = jnp.asarray(leaf)
+    return jnp.array(array, array.dtype)
 
 
 def _chart(

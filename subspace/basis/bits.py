@@ -43,9 +43,9 @@ def permute(key: Key[Array, ""], index: Int[Array, " d"], n: int) -> Int[Array, 
 
     def network(i):
         left, right = (i // b).astype(jnp.uint32), (i % b).astype(jnp.uint32)
-        for r in range(0, 6, 2):
-            left = (left + mix(right ^ rounds[r])) % np.uint32(a)
-            right = (right + mix(left ^ rounds[r + 1])) % np.uint32(b)
+        for r in range(0, 6, 2):  # the inner remainder keeps the sum from wrapping at 2³²
+            left = (left + mix(right ^ rounds[r]) % np.uint32(a)) % np.uint32(a)
+            right = (right + mix(left ^ rounds[r + 1]) % np.uint32(b)) % np.uint32(b)
         return (left * np.uint32(b) + right).astype(jnp.int32)
 
     def walk(i):

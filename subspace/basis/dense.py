@@ -27,7 +27,8 @@ class Normal(AbstractRowBasis):
     def rows(self, words: UInt32[Array, "c n"]) -> Sequence[Float[Array, "c r n"]]:
         upper = (words & np.uint32(0xFFFF)).astype(jnp.float32) + np.float32(0.5)
         radius = jnp.sqrt(np.float32(-2) * jnp.log(upper * np.float32(2**-16)))
-        sine, cosine = _half_turn(_high_half(words) * np.float32(2**-16))
+        angle = _high_half(words) + np.float32(0.5)  # never 0, so that no entry is
+        sine, cosine = _half_turn(angle * np.float32(2**-16))
         pair = (radius * np.float32(2) * sine * cosine, radius * (cosine**2 - sine**2))
         return tuple(row[:, None] for row in pair)
 

@@ -7,6 +7,7 @@ from typing import ClassVar, final
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Float, Int, Key, UInt32
 
 from subspace.basis.bits import flip, permute, words
@@ -28,11 +29,11 @@ class Hadamard(AbstractBasis):
     def project(self, key: Key[Array, ""], v: Float[Array, " n"], d: int) -> Float[Array, " d"]:
         n, m = v.size, transform_size(v.size)
         first, second, rows = _draw(key, n, d)
-        v = flip(first, v)
-        v = jnp.concatenate([transform(v[:m]), v[m:]])
+        v = _ready(flip(first, v))
+        v = v.at[:m].set(transform(v[:m]))
         if m < n:
-            v = flip(second, v)
-            v = jnp.concatenate([v[: n - m], transform(v[n - m :])])
+            v = _ready(flip(second, v))
+            v = v.at[n - m :].set(transform(v[n - m :]))
         return v[rows]
 
     def lift(self, key: Key[Array, ""], z: Float[Array, " d"], n: int) -> Float[Array, " n"]:
@@ -40,10 +41,14 @@ class Hadamard(AbstractBasis):
         first, second, rows = _draw(key, n, z.size)
         v = jnp.zeros(n, z.dtype).at[rows].set(z, unique_indices=True)
         if m < n:
-            v = jnp.concatenate([v[: n - m], transpose(v[n - m :])])
-            v = flip(second, v)
-        v = jnp.concatenate([transpose(v[:m]), v[m:]])
+            v = v.at[n - m :].set(transform(v[n - m :]))
+            v = _ready(flip(second, v))
+        v = v.at[:m].set(transform(v[:m]))
         return flip(first, v)
+
+
+_ready = lax.optimization_barrier
+"""Computes an array once: XLA would draw the signs again for each use in a butterfly."""
 
 
 def _draw(
@@ -61,33 +66,21 @@ def transform_size(n: int) -> int:
 
 
 def transform(x: Float[Array, " m"]) -> Float[Array, " m"]:
-    """An orthonormal transform with entries ±1/√m (two sizes of entries when 3 divides m).
+    """``H ⊗ R``, symmetric and orthonormal: Hadamard of size 2ᵏ, and a 3×3 reflection if 3 | m.
 
-    Every stage reads strided and writes contiguously ("constant geometry"), which is what makes it
-    fast without a kernel of its own.
+    Each stage works on the fastest axis and makes it the slowest: a strided read, a contiguous
+    write ("constant geometry"). After all stages the axes are back in their order.
     """
-    scale = np.float32(_halvings(x.size) ** -0.5)
+    scale = np.float32(_power_of_two(x.size) ** -0.5)
     if x.size % 3 == 0:
         x = jnp.concatenate(_reflect(*x.reshape(-1, 3).T))
-    for _ in range(int(np.log2(_halvings(x.size)))):
+    for _ in range(_power_of_two(x.size).bit_length() - 1):
         a, b = x.reshape(-1, 2).T
         x = jnp.concatenate([a + b, a - b])
     return x * scale
 
 
-def transpose(x: Float[Array, " m"]) -> Float[Array, " m"]:
-    """The transpose, and inverse, of `transform`."""
-    scale = np.float32(_halvings(x.size) ** -0.5)
-    for _ in range(int(np.log2(_halvings(x.size)))):
-        a, b = x.reshape(2, -1)
-        x = jnp.stack([a + b, a - b], axis=1).reshape(-1)
-    if x.size % 3 == 0:
-        x = jnp.stack(_reflect(*x.reshape(3, -1)), axis=1).reshape(-1)
-    return x * scale
-
-
-def _halvings(m: int) -> int:
-    """The power of two in m."""
+def _power_of_two(m: int) -> int:
     return m // 3 if m % 3 == 0 else m
 
 

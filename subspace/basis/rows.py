@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from abc import abstractmethod
 from collections.abc import Sequence
 
@@ -45,6 +46,7 @@ class AbstractRowBasis(AbstractBasis):
     def lift(self, key: Key[Array, ""], z: Float[Array, " d"], n: int) -> Float[Array, " n"]:
         keys = self._chunks(key, z.size)
 
+        @functools.partial(jax.checkpoint, prevent_cse=False)  # a line search's gradient redraws
         def chunk(total, keys_and_z):
             keys, z = keys_and_z
             items = self.rows(_streams(keys, n))

@@ -7,6 +7,7 @@ Weights start Glorot-uniform and biases at zero, as in Gressmann et al., arXiv 2
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Sequence
 from typing import Literal, TypeVar
@@ -162,7 +163,9 @@ class BatchNorm(eqx.Module):
 
     def _batch_mean(self, x: Float[Array, "height width channels"]) -> Float[Array, " channels"]:
         # Shards are of equal size, so the mean of their means is the mean of the batch.
-        return jax.lax.pmean(jnp.mean(x, axis=(0, 1)), self.axis_name)
+        # One axis at a time, so that devices exchange means, not what each example adds to them.
+        axes = (self.axis_name,) if isinstance(self.axis_name, str) else self.axis_name
+        return functools.reduce(jax.lax.pmean, axes, jnp.mean(x, axis=(0, 1)))
 
     def _blend(self, state: eqx.nn.State, *batch: Float[Array, " channels"]) -> tuple[Array, ...]:
         keep = self.momentum

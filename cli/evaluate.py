@@ -1,0 +1,36 @@
+"""``subspace evaluate``: the figures of a run's newest checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import options
+from .run import absolute
+from .show import make_console, number, percent, print_json, print_table
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of the run.")],
+    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(help="TFDS directory that holds the dataset now.", show_default="the run's"),
+    ] = None,
+    json: options.Json = False,
+) -> None:
+    """Measure the loss and accuracy of a run's newest checkpoint on a split."""
+    from subspace import run as library
+    from subspace.folder import RunFolder
+
+    record = library.evaluate(RunFolder(run), split, absolute(data_dir))
+    for step in record.pop("damaged"):
+        typer.echo(f"Warning: the checkpoint of step {step} is damaged", err=True)
+    if json:
+        print_json({"run": str(run)} | record)
+        return
+    cells = [str(run), split, str(record["step"])]
+    cells += [number(record["loss"]), percent(record["accuracy"])]
+    print_table(make_console(), ["run", "split", "step", "loss", "accuracy"], [cells], left=2)

@@ -1,0 +1,124 @@
+"""The options of ``subspace run``, each with its help.
+
+None means not given: the library then takes the default of the method, model and dataset, or on
+resuming the run's own value.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+_TASK, _SUBSPACE, _TRAINING, _OUTPUT = "What to train", "Subspace", "Training", "Run folder"
+
+
+def _option(panel: str, help: str, default: str, *names: str) -> Any:
+    """An option in a panel of the help, which names the library's default."""
+    return typer.Option(*names, help=f"{help} Default: {default}.", rich_help_panel=panel)
+
+
+Method = Annotated[
+    str | None,
+    typer.Argument(metavar="METHOD", help="sgd, rbd or fpd; `subspace list` describes them."),
+]
+Dataset = Annotated[
+    str | None,
+    _option(_TASK, "digits, or an image-classification set of TensorFlow Datasets.", "digits"),
+]
+DataDir = Annotated[
+    Path | None,
+    _option(_TASK, "TFDS directory that holds the dataset.", "TFDS's own"),
+]
+Model = Annotated[
+    str | None,
+    _option(_TASK, "fc, cnn, resnet8 or resnet32.", "fc"),
+]
+Dim = Annotated[
+    int | None,
+    _option(_SUBSPACE, "Subspace dimension d, shared out by --allocate.", "250"),
+]
+Basis = Annotated[
+    str | None,
+    _option(_SUBSPACE, "Kind of random directions; `subspace list` describes them.", "hadamard"),
+]
+Compartments = Annotated[
+    str | None,
+    _option(_SUBSPACE, "Parameters that share directions: whole, layer, leaf or even:K.", "whole"),
+]
+Allocate = Annotated[
+    str | None,
+    _option(_SUBSPACE, "Dimensions of each compartment: same, split or proportional.", "same"),
+]
+RedrawEvery = Annotated[
+    int | None,
+    _option(_SUBSPACE, "Steps between redraws of the directions (rbd).", "1"),
+]
+Scale = Annotated[
+    str | None,
+    _option(_SUBSPACE, "Length of the directions: unit, or paper as in the RBD code.", "unit"),
+]
+Epochs = Annotated[
+    int | None,
+    _option(
+        _TRAINING,
+        "Passes over the training split; on --resume, more of them go on.",
+        "30 for digits, else 10",
+    ),
+]
+BatchSize = Annotated[
+    int | None,
+    _option(_TRAINING, "Examples in a step.", "32"),
+]
+LearningRate = Annotated[
+    float | None,
+    _option(
+        _TRAINING, "Learning rate, by method, model and dataset.", "see `subspace list`", "--lr"
+    ),
+]
+Momentum = Annotated[
+    float | None,
+    _option(_TRAINING, "Decay of the trace of past steps, below 1.", "0"),
+]
+WeightDecay = Annotated[
+    float | None,
+    _option(_TRAINING, "Multiple of the parameters added to the gradient.", "0"),
+]
+Augment = Annotated[
+    bool | None,
+    _option(
+        _TRAINING,
+        "Random crops, and flips or brightness, as in the papers.",
+        "on, except for digits",
+        "--augment/--no-augment",
+    ),
+]
+Validation = Annotated[
+    float | None,
+    _option(_TRAINING, "Fraction of the training images to hold out; 0 for none.", "0.1"),
+]
+Seed = Annotated[
+    int | None,
+    _option(_TRAINING, "Of initialisation, data order and directions.", "0"),
+]
+Out = Annotated[
+    Path | None,
+    _option(_OUTPUT, "Folder to write.", "a new one, runs/METHOD-MODEL-DATASET"),
+]
+Resume = Annotated[
+    bool,
+    typer.Option(
+        "--resume",
+        help="Continue the run in --out from its newest checkpoint.",
+        rich_help_panel=_OUTPUT,
+    ),
+]
+CheckpointEvery = Annotated[
+    int | None,
+    _option(_OUTPUT, "Epochs between checkpoints.", "1"),
+]
+Json = Annotated[
+    bool,
+    typer.Option("--json", help="Print the result as one line of JSON; other text to stderr."),
+]

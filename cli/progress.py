@@ -1,0 +1,113 @@
+"""What ``subspace run`` shows while it trains."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Self
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn
+from rich.progress import Progress as Bars
+
+from subspace.config import RunConfig
+from subspace.folder import RunFolder
+from subspace.loop import Progress, Watcher
+from subspace.report import device
+from subspace.trainer import Trainer
+
+from .show import count, number, percent, say
+
+
+class Display:
+    """One line when training starts and one an epoch, and on a terminal a bar below them."""
+
+    def __init__(self, console: Console, config: RunConfig, folder: RunFolder):
+        self._console, self._config, self._folder = console, config, folder
+        self._bars: Bars | None = None
+        if console.is_terminal and not console.is_dumb_terminal:
+            bars = self._bars = Bars(
+                TextColumn("epoch {task.fields[epoch]}"),
+                BarColumn(bar_width=16),
+                TextColumn("{task.description}"),
+                console=console,
+                transient=True,
+                refresh_per_second=4,
+            )
+            self._task = bars.add_task("starting", total=None, epoch=_of(1, config.epochs))
+
+    def __enter__(self) -> Self:
+        if self._bars:
+            self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bars:
+            self._bars.stop()
+
+    def watcher(self, should_stop: Callable[[], bool]) -> Watcher:
+        """Shows what the loop tells."""
+        return Watcher(
+            on_start=self._started,
+            on_progress=self._moved,
+            on_epoch=self._finished,
+            on_damaged=_damaged,
+            should_stop=should_stop,
+        )
+
+    def _started(self, trainer: Trainer, step: int) -> None:
+        config, total = self._config, trainer.steps * self._config.epochs
+        method, task = config.method, f"{config.model} on {config.dataset}"
+        sizes = f"D = {count(trainer.parameters)}"
+        if config.dim is not None:
+            sizes += f", d = {count(trainer.dimensions)}"
+        rate = f"lr {number(config.learning_rate)}"
+        say(self._console, f"{method}: {task}, {sizes}, {rate}, {device()}, in {self._folder.path}")
+        if step:
+            say(self._console, f"continuing after step {count(step)} of {count(total)}")
+        if step < total:
+            self._show(step // trainer.steps, total=None, description="compiling")
+
+    def _moved(self, now: Progress) -> None:
+        figures, rate = _figures(now.loss, now.accuracy), now.examples_per_second
+        if rate:
+            steps = (self._config.epochs - now.epoch) * now.steps - now.step
+            left = _clock(steps * self._config.batch_size / rate)
+            figures += f"  {count(rate)} examples/s  {left} left"
+        self._show(now.epoch, total=now.steps, completed=now.step, description=figures)
+
+    def _finished(self, record: dict[str, Any]) -> None:
+        done, epochs = record["epoch"], self._config.epochs
+        figures = _figures(record["train_loss"], record["train_accuracy"])
+        if "validation_accuracy" in record:
+            figures += f"  validation {percent(record['validation_accuracy']):>6}"
+        rate = f"{count(record['examples_per_second'])} examples/s"
+        say(self._console, f"epoch {_of(done, epochs)}  {figures}  {rate}")
+        if done < epochs:
+            self._show(done, completed=0, description="")
+        elif self._bars:
+            self._bars.update(self._task, visible=False)
+
+    def _show(self, epoch: int, **changes: Any) -> None:
+        if self._bars:
+            place = _of(epoch + 1, self._config.epochs)
+            self._bars.update(self._task, visible=True, epoch=place, **changes)
+
+
+def _damaged(steps: list[int]) -> None:
+    which = ", ".join(map(str, steps))
+    typer.echo(f"Warning: damaged checkpoints passed over: step {which}", err=True)
+
+
+def _of(epoch: int, epochs: int) -> str:
+    return f"{epoch:>{len(str(epochs))}}/{epochs}"
+
+
+def _figures(loss: float, accuracy: float) -> str:
+    return f"loss {loss:.4f}  accuracy {percent(accuracy):>6}"
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

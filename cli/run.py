@@ -1,0 +1,129 @@
+"""``subspace run``: train, or continue to train."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import typer
+
+from . import options
+from .errors import DIVERGED, fail
+from .show import make_console, print_json, say
+from .signals import StopSignals
+
+if TYPE_CHECKING:
+    from subspace.config import RunConfig
+    from subspace.folder import RunFolder
+    from subspace.loop import Diverged
+
+
+def run(
+    method: options.Method = None,
+    dataset: options.Dataset = None,
+    data_dir: options.DataDir = None,
+    model: options.Model = None,
+    dim: options.Dim = None,
+    basis: options.Basis = None,
+    compartments: options.Compartments = None,
+    allocate: options.Allocate = None,
+    redraw_every: options.RedrawEvery = None,
+    scale: options.Scale = None,
+    epochs: options.Epochs = None,
+    batch_size: options.BatchSize = None,
+    lr: options.LearningRate = None,
+    momentum: options.Momentum = None,
+    weight_decay: options.WeightDecay = None,
+    augment: options.Augment = None,
+    validation: options.Validation = None,
+    seed: options.Seed = None,
+    out: options.Out = None,
+    resume: options.Resume = False,
+    checkpoint_every: options.CheckpointEvery = None,
+    json: options.Json = False,
+) -> None:
+    """Train a network with METHOD, and write a run folder.
+
+    Ctrl-C saves a checkpoint; --resume goes on from it.
+    """
+    given = {
+        "method": method,
+        "dataset": dataset,
+        "data_dir": absolute(data_dir),
+        "model": model,
+        "dim": dim,
+        "basis": basis,
+        "compartments": compartments,
+        "allocate": allocate,
+        "redraw_every": redraw_every,
+        "scale": scale,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": lr,
+        "momentum": momentum,
+        "weight_decay": weight_decay,
+        "augment": augment,
+        "validation": validation,
+        "seed": seed,
+        "checkpoint_every": checkpoint_every,
+    }
+    _check_method(method, resume)
+    _train(given, out, resume, json)
+
+
+def absolute(path: Path | None) -> str | None:
+    """A path that a run can be continued with from anywhere."""
+    return str(path.expanduser().absolute()) if path else None
+
+
+def _check_method(method: str | None, resume: bool) -> None:
+    if method is not None or resume:
+        return
+    from subspace.errors import InvalidInput
+    from subspace.methods import METHODS
+
+    raise InvalidInput("method", f"say which: {', '.join(METHODS)}; e.g. `subspace run rbd`")
+
+
+def _train(given: dict[str, Any], out: Path | None, resume: bool, json: bool) -> None:
+    from subspace import loop
+    from subspace import run as library
+
+    from .finish import show_results
+    from .progress import Display
+
+    config, folder = library.request(given, out, resume)
+    console = make_console(stderr=json)
+    if config.dataset != "digits":
+        say(console, f"Loading {config.dataset} ...")
+    signals = StopSignals(nothing_to_save=lambda: not folder.config_file.exists())
+    try:
+        with signals, Display(console, config, folder) as display:
+            watcher = display.watcher(signals.requested)
+            summary = library.execute(config, folder, resume=resume, watcher=watcher)
+    except loop.Stopped:
+        _say_how_to_resume(config, folder)
+        raise typer.Exit(signals.exit_code) from None
+    except loop.Diverged as error:
+        _fail_diverged(error, config, folder)
+    show_results(console, config, folder, summary)
+    if json:
+        print_json(summary | {"run": str(folder.path)})
+
+
+def _say_how_to_resume(config: RunConfig, folder: RunFolder) -> None:
+    path = shlex.quote(str(folder.path))
+    typer.echo("Stopped; a checkpoint is saved. Resume with:", err=True)
+    typer.echo(f"  subspace run {config.method} --out {path} --resume", err=True)
+
+
+def _fail_diverged(error: Diverged, config: RunConfig, folder: RunFolder) -> NoReturn:
+    from subspace import defaults
+
+    good = "no checkpoint was saved before"
+    if error.last_good is not None:
+        good = f"the last good checkpoint is {folder.checkpoints / str(error.last_good)}"
+    usual = defaults.learning_rate(config.method, config.model, config.dataset).learning_rate
+    smaller = min(config.learning_rate / 4, usual)
+    fail(f"{error}; {good}; start again with a smaller --lr, such as {smaller:g}", DIVERGED)

@@ -1,0 +1,109 @@
+"""Whatever can't be used: one clear line, exit code 2, and nothing written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from cli_helpers import Cli, check, snapshot
+
+OPTIONS: list[tuple[str, tuple[str, ...]]] = [
+    ("run", ("METHOD: ", "sgd, rbd, fpd")),
+    ("run rdb", ("METHOD: ", "did you mean 'rbd'", "sgd, rbd, fpd")),
+    ("run rbd --basis hadamrd", ("--basis: ", "did you mean 'hadamard'")),
+    ("run rbd --model vgg", ("--model: ", "fc, cnn, resnet8, resnet32")),
+    ("run rbd --compartments odd", ("--compartments: ", "whole, layer, leaf or even:K")),
+    ("run rbd --compartments even:0", ("--compartments: ", "even:K")),
+    ("run rbd --allocate most", ("--allocate: ", "same, split, proportional")),
+    ("run rbd --scale big", ("--scale: ", "unit or paper")),
+    ("run rbd --dim 0", ("--dim: ", "must be", "0")),
+    ("run rbd --dim -3", ("--dim: ", "must be", "-3")),
+    ("run rbd --dim 9611", ("--dim: ", "9610")),
+    ("run rbd --dim 100 --compartments leaf", ("--dim: ", "10 parameters")),
+    ("run rbd --dim 2 --compartments leaf --allocate split", ("--dim: ", "4 compartments")),
+    ("run rbd --dim 1e3", ("'--dim'", "integer")),
+    (f"run rbd --dim {10**400} --allocate proportional", ("--dim: ", "must be below")),
+    (f"run rbd --redraw-every {2**31}", ("--redraw-every: ", "must be below")),
+    ("run rbd --redraw-every 0", ("--redraw-every: ", "at least 1")),
+    ("run rbd --lr 0", ("--lr: ", "positive")),
+    ("run rbd --lr -1", ("--lr: ", "positive")),
+    ("run rbd --lr nan", ("--lr: ", "positive")),
+    ("run rbd --lr inf", ("--lr: ", "positive")),
+    ("run rbd --momentum 1", ("--momentum: ", "below 1")),
+    ("run rbd --momentum nan", ("--momentum: ", "below 1")),
+    ("run rbd --weight-decay -0.1", ("--weight-decay: ", "0 or more")),
+    ("run rbd --weight-decay inf", ("--weight-decay: ", "0 or more")),
+    ("run rbd --epochs 0", ("--epochs: ", "at least 1")),
+    ("run rbd --batch-size 0", ("--batch-size: ", "at least 1")),
+    ("run rbd --batch-size 1294", ("--batch-size: ", "1293")),
+    ("run rbd --validation 1", ("--validation: ", "fraction")),
+    ("run rbd --validation nan", ("--validation: ", "fraction")),
+    ("run rbd --seed -1", ("--seed: ", "between 0 and")),
+    ("run rbd --seed 4294967296", ("--seed: ", "between 0 and")),
+    ("run rbd --checkpoint-every 0", ("--checkpoint-every: ", "at least 1")),
+    ("run sgd --dim 250", ("--dim: ", "does not apply to sgd")),
+    ("run fpd --redraw-every 2", ("--redraw-every: ", "does not apply to fpd")),
+    ("run rbd --resume", ("--resume: ", "--out RUN")),
+    ("run rbd --resume --out nowhere", ("--resume: ", "nowhere")),
+    ("run rbd --dataset mnist --data-dir nowhere", ("--data-dir: ", "nowhere", "doesn't exist")),
+    ("run rbd --dataset ../mnist", ("--dataset: ", "name[/config]")),
+    ("run rbd --dim abc", ("'--dim'", "integer", "subspace run --help")),
+    ("run rbd --dimm 3", ("--dimm", "--dim", "subspace run --help")),
+    ("run rbd --dim", ("'--dim' requires an argument",)),
+    ("run rbd fpd", ("fpd", "subspace run --help")),
+    ("runn rbd", ("runn", "'run'", "subspace --help")),
+    ("evaluate", ("RUN", "subspace evaluate --help")),
+    ("evaluate nowhere", ("RUN: ", "nowhere")),
+    ("evaluate nowhere --split best", ("--split: ", "train, validation or test")),
+    ("compare", ("RUN", "subspace compare --help")),
+    ("compare nowhere", ("RUN: ", "nowhere")),
+    ("compare nowhere --plot picture.pdf", ("--plot: ", ".png")),
+    ("compare nowhere --plot gone/picture.png", ("--plot: ", "gone")),
+]
+
+
+@pytest.mark.parametrize(("line", "said"), OPTIONS, ids=[line[:50] for line, _ in OPTIONS])
+def test_bad_options(cli: Cli, tmp_path: Path, line: str, said: tuple[str, ...]):
+    check(cli(*line.split()), *said)
+    assert snapshot(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [("config.json", "--resume"), ("notes.txt", "not empty")],
+    ids=["another run", "something else"],
+)
+def test_out_holds_something(cli: Cli, tmp_path: Path, content: str, said: str):
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / content).write_text("precious")
+    before = snapshot(tmp_path)
+    check(cli("run", "rbd", "--out", "taken"), "--out: ", said)
+    assert snapshot(tmp_path) == before
+
+
+@pytest.mark.parametrize("out", ["file", "file/below", "file/below/it", "long" * 100])
+def test_out_can_not_be_a_folder(cli: Cli, tmp_path: Path, out: str):
+    (tmp_path / "file").write_text("precious")
+    before = snapshot(tmp_path)
+    check(cli("run", "rbd", "--out", out), "--out: ", out)
+    assert snapshot(tmp_path) == before
+
+
+def test_data_dir_lacks_the_dataset(cli: Cli, tmp_path: Path):
+    (tmp_path / "tfds").mkdir()
+    result = cli("run", "rbd", "--dataset", "mnist", "--data-dir", "tfds", "--out", "run")
+    check(result, "--data-dir: ", "mnist", "holds no dataset")
+    result = cli("run", "rbd", "--dataset", "mnits", "--data-dir", "tfds", "--out", "run")
+    check(result, "--dataset: ", "did you mean 'mnist'")
+    assert snapshot(tmp_path) == {"tfds": None}
+
+
+def test_model_does_not_fit_the_images(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from helpers import random_images, write_tfds
+
+    monkeypatch.setenv("SUBSPACE_CACHE", str(tmp_path / "cache"))
+    images = random_images(12, (4, 4, 1))
+    write_tfds(tmp_path / "tfds", "small", {"train": images, "test": images})
+    given = ("--dataset", "small", "--data-dir", "tfds", "--batch-size", 2)
+    check(cli("run", "rbd", "--model", "cnn", *given, "--out", "run"), "--model: ", "4")
+    assert not (tmp_path / "run").exists()

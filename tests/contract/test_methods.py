@@ -1,0 +1,141 @@
+"""Every method with every basis is an Optax transformation like any other, and descends."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from problems import SIZE, START, TARGET, close, coords_of, filled, flat, loss, make_step, train
+
+from subspace import RandomSubspace, SubspaceState, fpd, in_subspace, rbd, sgd
+from subspace.basis import BASES
+from subspace.methods import METHODS
+from subspace.transform import coordinates
+
+CASES = [(m.name, basis) for m in METHODS.values() for basis in (BASES if m.options else [None])]
+
+
+def build(method, basis, learning_rate=0.5, params=START, **options):
+    given = {"dim": 9, "basis": basis} if METHODS[method].options else {}
+    return METHODS[method].build(params, learning_rate, **given, **options)
+
+
+@pytest.mark.parametrize(("method", "basis"), CASES)
+def test_descends_in_a_plain_loop_with_donated_buffers_and_one_compilation(method, basis):
+    optimizer = build(method, basis)
+    kept = optimizer.init(START)
+    steps = 30
+    params, state = train(optimizer, steps)
+    # A step of 1/2 takes 3/4 of the loss that its subspace holds, d/D of all on average: RBD has
+    # (1 - 0.75 · 9/61)³⁰ = 3% or so left, FPD the 85% or so outside its one subspace.
+    left = {"sgd": 1e-6, "rbd": 0.15, "fpd": 0.95}[method]
+    assert float(loss(params)) < left * float(loss(START))
+    assert all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves(params))
+    # donation has not eaten what the optimizer was made of: another run starts the same
+    for a, b in zip(jax.tree.leaves(kept), jax.tree.leaves(optimizer.init(START)), strict=True):
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+    assert jax.tree.structure(state) == jax.tree.structure(kept)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_state_is_plain_arrays_and_continues_after_a_round_trip(method):
+    optimizer = build(method, "hadamard", momentum=0.9)
+    step = make_step(optimizer)
+    params, state = train(optimizer, 2)
+    numbers = jax.tree.map(np.asarray, (params, state))
+    assert all(leaf.dtype.kind in "fiu" for leaf in jax.tree.leaves(numbers))
+    assert sum(leaf.nbytes for leaf in jax.tree.leaves(state)) <= 4 * (2 * SIZE + 9)
+    straight, _ = step(params, state)
+    close(step(*jax.tree.map(jnp.asarray, numbers))[0], straight, atol=0)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_shapes_serve_as_well_as_arrays(method):
+    shapes = jax.eval_shape(lambda: START)
+    a = build(method, "hadamard", params=shapes)
+    b = build(method, "hadamard")
+    for x, y in zip(jax.tree.leaves(a.init(START)), jax.tree.leaves(b.init(START)), strict=True):
+        np.testing.assert_array_equal(x, y)
+    close(jax.jit(a.update)(TARGET, a.init(START))[0], jax.jit(b.update)(TARGET, b.init(START))[0])
+
+
+@pytest.mark.parametrize("method", [rbd, fpd])
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_in_all_dimensions_every_method_is_sgd(method, momentum):
+    full = method(START, 0.1, dim=SIZE, momentum=momentum)
+    params, _ = train(full, 6)
+    close(params, train(sgd(START, 0.1, momentum=momentum), 6)[0])
+
+
+@pytest.mark.parametrize("basis", ["hadamard", "normal"])
+def test_over_seeds_an_rbd_step_is_sgd_shortened_by_d_over_parameters(basis):
+    optimizer, grads, seeds = build("rbd", basis, 1.0), filled(5), 4000
+
+    def first_step(seed):
+        state = optimizer.init(START)
+        assert isinstance(state, SubspaceState)
+        names, leaves = jax.tree.leaves_with_path(state.space), jax.tree.structure(state.space)
+        space = jax.tree.unflatten(
+            leaves, [seed if "seed" in jax.tree_util.keystr(path) else x for path, x in names]
+        )
+        return optimizer.update(grads, state._replace(space=space))[0]
+
+    steps = jax.jit(jax.vmap(first_step))(jnp.arange(seeds, dtype=jnp.uint32))
+    steps = np.concatenate([np.reshape(leaf, (seeds, -1)) for leaf in jax.tree.leaves(steps)], 1)
+    error = steps.std(0) / np.sqrt(seeds)
+    expected = -9 / SIZE * flat(grads)
+    # 61 means at 5 standard errors, and their sum along the gradient to 1%
+    np.testing.assert_array_less(np.abs(steps.mean(0) - expected), 5 * error)
+    along = steps @ expected / (expected @ expected)
+    assert along.mean() == pytest.approx(1, abs=5 * along.std() / np.sqrt(seeds))
+    assert along.std() / np.sqrt(seeds) < 0.01
+
+
+def test_rbd_momentum_is_a_trace_of_lifted_steps():
+    outside = optax.chain(rbd(START, 0.2, dim=9), optax.trace(0.9))
+    close(train(rbd(START, 0.2, dim=9, momentum=0.9), 5)[0], train(outside, 5)[0])
+
+
+def test_fpd_stays_in_its_subspace_with_coordinates_that_say_where():
+    space = RandomSubspace(START, dim=9, redraw_every=None, seed=3)
+    params, state = train(fpd(START, 0.3, dim=9, seed=3, momentum=0.9), 8)
+    moved = jax.tree.map(jnp.subtract, params, START)
+    close(jax.jit(lambda coords: space.lift(coords))(coordinates(state)), moved)
+    close(jax.jit(lambda tree: space.lift(space.project(tree)))(moved), moved)
+
+
+def test_fpd_momentum_is_that_of_heavy_ball_in_the_subspace():
+    space = RandomSubspace(START, dim=9, redraw_every=None)
+    projector = optax.stateless(lambda grads, params: space.lift(space.project(grads)))
+    heavy_ball = optax.chain(projector, optax.sgd(0.2, 0.9))
+    close(train(fpd(START, 0.2, dim=9, momentum=0.9), 6)[0], train(heavy_ball, 6)[0])
+
+
+@pytest.mark.parametrize("method", [rbd, fpd])
+def test_frozen_leaves_stay_where_they_are(method):
+    def label(path, leaf):
+        return None if path == "layer/b" else "rest"
+
+    params, _ = train(method(START, 0.5, dim=9, compartments=label), 5)
+    np.testing.assert_array_equal(params["layer"]["b"], filled(0)["layer"]["b"])
+    assert not np.allclose(params["out"], filled(0)["out"])
+
+
+def test_rbd_takes_a_schedule_and_redraws_every_k_steps():
+    def schedule(count):
+        return jnp.where(count < 2, 0.5, 0.0)
+
+    two, _ = train(rbd(START, schedule, dim=9), 2)
+    close(train(rbd(START, schedule, dim=9), 4)[0], two, atol=0)
+    five, six = (train(rbd(START, 0.5, dim=9, redraw_every=3), steps)[1] for steps in (5, 6))
+    assert np.count_nonzero(coords_of(five)) == 9
+    assert not np.any(coords_of(six))
+
+
+def test_coordinates_are_found_wherever_the_subspace_stands():
+    inner = in_subspace(RandomSubspace(START, dim=9), optax.sgd(0.1))
+    state = optax.chain(optax.clip_by_global_norm(1.0), inner).init(START)
+    assert coords_of(state).shape == (9,)
+    assert coordinates(optax.adam(0.1).init(START)) is None

@@ -1,0 +1,54 @@
+"""The trainer's step on four devices is its step on one, and exchanges d numbers, not D."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from train_on_devices import CASES, collectives
+
+SCRIPT = Path(__file__).with_name("train_on_devices.py")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """What the script stored, on 1 device and on 4."""
+    folder = tmp_path_factory.mktemp("devices")
+    running = {}
+    for count in (1, 4):
+        env = os.environ | {"JAX_NUM_CPU_DEVICES": str(count), "JAX_PLATFORMS": "cpu"}
+        command = [sys.executable, str(SCRIPT), str(folder / f"{count}.npz")]
+        running[count] = subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True)
+    for process in running.values():
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+    return {count: np.load(folder / f"{count}.npz") for count in running}
+
+
+def test_four_devices_train_like_one_and_exchange_only_coordinates(runs):
+    assert [int(runs[count]["devices"]) for count in (1, 4)] == [1, 4]
+    for name in CASES:
+        one, four = (runs[count][name] for count in (1, 4))
+        # rounding, most of it in the epoch's summed loss; sums in place of means are off by 0.1
+        np.testing.assert_allclose(four, one, atol=2e-3, err_msg=name)
+        sizes = runs[4][f"{name}-collectives"]
+        largest = {"sgd-fc": 64 * 128, "rbd-resnet8": 64}.get(name, 50)
+        # the largest leaf of SGD's gradient at least, which shows that the text is understood
+        bound = one.size if name == "sgd-fc" else 64
+        assert largest <= sizes.max() <= bound, (name, sorted(sizes))
+        if name != "sgd-fc":
+            assert sizes.sum() < 2000, (name, sorted(sizes))
+
+
+def test_the_text_of_a_collective_is_understood():
+    text = """
+      %all-reduce.1 = f32[64,128]{1,0} all-reduce(%x), channel_id=1
+      %y = (f32[50]{0}, f32[]) all-reduce-start(%a, %b), replica_groups={{0,1}}
+      %g = s32[4,50]{1,0} all-gather(%c), dimensions={0}
+      %f = f32[9000]{0} fusion(%all-reduce.1), kind=kLoop
+    """
+    assert list(collectives(text)) == [8192, 50, 1, 200]
