@@ -50,7 +50,8 @@ def train(optimizer, steps, loss=loss, start=START):
     params, state = jax.tree.map(jnp.array, start), optimizer.init(start)
     for _ in range(steps):
         params, state = step(params, state)
-    assert step._cache_size() == 1, "recompiles after the first step"
+    compilations = step._cache_size()  # pyright: ignore[reportAttributeAccessIssue]
+    assert compilations == 1, "recompiles after the first step"
     return params, state
 
 

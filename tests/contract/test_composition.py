@@ -9,7 +9,7 @@ import optax
 import pytest
 from problems import SIZE, START, TARGET, close, coords_of, flat, train
 
-from subspace import RandomSubspace, in_subspace, rbd
+from subspace import RandomSubspace, SubspaceState, in_subspace, rbd
 
 SPACE = RandomSubspace(START, dim=9, redraw_every=None)
 WEIGHTS = jax.tree.map(lambda leaf: jnp.exp(0.5 * leaf), TARGET)
@@ -71,11 +71,12 @@ def test_a_line_search_works_over_a_basis_of_rows_that_is_redrawn():
 
 def test_the_inner_optimizer_sees_the_chart_of_the_loss():
     def gaps(updates, state, params=None, *, value_fn, grad, value, **extra):
-        step = SPACE.lift({"whole": jnp.full(9, 0.1)})
+        assert params is not None
+        at, step = params["whole"], SPACE.lift({"whole": jnp.full(9, 0.1)})
         there = bowl(optax.apply_updates(START, step))
         here = value_fn(params) - value
         slope = jax.grad(value_fn)(params)["whole"] - grad["whole"]
-        return updates, (here, slope, value_fn({"whole": params["whole"] + 0.1}) - there)
+        return updates, (here, slope, value_fn({"whole": at + 0.1}) - there)
 
     spy = optax.GradientTransformationExtraArgs(lambda coords: (), gaps)  # pyright: ignore
     optimizer = in_subspace(SPACE, spy)
@@ -84,7 +85,9 @@ def test_the_inner_optimizer_sees_the_chart_of_the_loss():
     def measured(params):
         value, grads = jax.value_and_grad(bowl)(params)
         state = optimizer.init(params)
-        return optimizer.update(grads, state, params, value=value, value_fn=bowl)[1].inner
+        _, state = optimizer.update(grads, state, params, value=value, value_fn=bowl)
+        assert isinstance(state, SubspaceState)
+        return state.inner
 
     for gap in measured(START):
         np.testing.assert_allclose(gap, 0, atol=2e-5)
