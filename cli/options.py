@@ -21,7 +21,7 @@ def _option(panel: str, help: str, default: str, *names: str) -> Any:
 
 Method = Annotated[
     str | None,
-    typer.Argument(metavar="METHOD", help="sgd, rbd or fpd; `subspace list` describes them."),
+    typer.Argument(metavar="METHOD", help="sgd, rbd, fpd or nes; `subspace list` describes them."),
 ]
 Dataset = Annotated[
     str | None,
@@ -58,6 +58,23 @@ RedrawEvery = Annotated[
 Scale = Annotated[
     str | None,
     _option(_SUBSPACE, "Length of the directions: unit, or paper as in the RBD code.", "unit"),
+]
+Sigma = Annotated[
+    float | None,
+    _option(_SUBSPACE, "Standard deviation of each parameter's perturbation (nes).", "0.01"),
+]
+Antithetic = Annotated[
+    bool | None,
+    _option(
+        _SUBSPACE,
+        "Evaluate every direction both ways (nes).",
+        "one way",
+        "--antithetic/--no-antithetic",
+    ),
+]
+Shaping = Annotated[
+    str | None,
+    _option(_SUBSPACE, "What losses become (nes): ranks, normalise or none.", "ranks"),
 ]
 Epochs = Annotated[
     int | None,

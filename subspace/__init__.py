@@ -16,10 +16,11 @@ from subspace.basis import (
 from subspace.core import AbstractBasis, AbstractSubspace, Coords
 from subspace.errors import InvalidInput
 from subspace.exchange import AbstractExchange, Alone, Mean
-from subspace.methods import fpd, rbd, sgd
+from subspace.methods import fpd, nes, p_bfgs, p_sgd, rbd, sgd
 from subspace.partition import Partition
-from subspace.probe import AbstractProbe, Backprop
+from subspace.probe import AbstractProbe, Backprop, Evolution
 from subspace.random import RandomSubspace
+from subspace.trajectory import TrajectorySubspace
 from subspace.transform import SubspaceState, in_subspace
 
 __version__ = "0.1.0"
@@ -35,6 +36,7 @@ __all__ = [
     "BernoulliPaper",
     "Coordinate",
     "Coords",
+    "Evolution",
     "Hadamard",
     "InvalidInput",
     "Mean",
@@ -44,10 +46,14 @@ __all__ = [
     "RandomSubspace",
     "Sparse",
     "SubspaceState",
+    "TrajectorySubspace",
     "Uniform",
     "fpd",
     "in_subspace",
     "models",
+    "nes",
+    "p_bfgs",
+    "p_sgd",
     "rbd",
     "sgd",
 ]

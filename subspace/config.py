@@ -37,6 +37,9 @@ class RunConfig:
     allocate: str | None
     redraw_every: int | None
     scale: str | None
+    sigma: float | None
+    antithetic: bool | None
+    shaping: str | None
     learning_rate: float
     momentum: float
     weight_decay: float
@@ -155,4 +158,7 @@ _SUBSPACE: dict[str, Any] = {
     "allocate": "same",
     "redraw_every": 1,
     "scale": "unit",
+    "sigma": 0.01,
+    "antithetic": False,
+    "shaping": "ranks",
 }

@@ -46,6 +46,7 @@ LEARNING_RATES: tuple[Default, ...] = (
     Default("sgd", "*", "*", 2.0**-4, "a careful guess"),
     Default("rbd", "*", "*", 2.0**-1, "a careful guess"),
     Default("fpd", "*", "*", 2.0**-1, "a careful guess"),
+    Default("nes", "*", "*", 2.0**-2, "a careful guess"),
 )
 
 _SAME_LEARNING_RATES = {"cifar10_jpeg": "cifar10"}

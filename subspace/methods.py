@@ -8,10 +8,14 @@ from typing import NamedTuple
 import optax
 from jaxtyping import PyTree
 
-from subspace.core import AbstractBasis
+from subspace.bfgs import scale_by_bfgs
+from subspace.core import AbstractBasis, AbstractSubspace
 from subspace.exchange import AbstractExchange, Alone
+from subspace.linesearch import backtracking
 from subspace.partition import Label, Partition
+from subspace.probe import Evolution
 from subspace.random import RandomSubspace
+from subspace.trajectory import TrajectorySubspace
 from subspace.transform import in_subspace
 
 
@@ -92,6 +96,91 @@ def fpd(
     return in_subspace(space, optax.sgd(learning_rate, momentum or None), exchange=exchange)
 
 
+def nes(
+    params: PyTree,
+    learning_rate: optax.ScalarOrSchedule,
+    *,
+    dim: int = 250,
+    basis: str | AbstractBasis = "hadamard",
+    compartments: str | Label | Partition = "whole",
+    allocate: str = "same",
+    seed: int = 0,
+    redraw_every: int = 1,
+    momentum: float = 0.0,
+    scale: str = "unit",
+    sigma: float = 0.01,
+    antithetic: bool = False,
+    shaping: str = "ranks",
+    exchange: AbstractExchange = Alone(),  # noqa: B008 (immutable)
+) -> optax.GradientTransformationExtraArgs:
+    """Natural evolution strategies: as `rbd`, but slopes are measured by evaluating the loss.
+
+    Its ``update`` needs ``params`` and ``value_fn``, the loss as a function of the parameters.
+    Lifting a single direction costs as much as lifting all of them with the row bases, so keep to
+    ``hadamard``, ``coordinate`` or ``sparse`` unless d is small.
+
+    Args:
+        sigma, antithetic, shaping: see `subspace.probe.Evolution`.
+
+    Others, and errors, as for `rbd`.
+    """
+    space = RandomSubspace(
+        params,
+        dim=dim,
+        basis=basis,
+        compartments=compartments,
+        allocate=allocate,
+        redraw_every=redraw_every,
+        scale=scale,
+        seed=seed,
+    )
+    probe = Evolution(sigma=sigma, antithetic=antithetic, shaping=shaping)
+    step = in_subspace(space, optax.sgd(learning_rate), probe=probe, exchange=exchange)
+    return chain(step, optax.trace(momentum)) if momentum else step
+
+
+def p_sgd(
+    space: TrajectorySubspace,
+    learning_rate: optax.ScalarOrSchedule = 1.0,
+    *,
+    momentum: float = 0.9,
+    exchange: AbstractExchange = Alone(),  # noqa: B008 (immutable)
+) -> optax.GradientTransformationExtraArgs:
+    """P-SGD: SGD with momentum in the principal directions of a trajectory (Li et al. 2022).
+
+    Args:
+        space: from `TrajectorySubspace.fit`; start at the trajectory's first snapshot.
+        learning_rate: the paper's 1, ×0.1 at epochs 30 and 50.
+        momentum: of the coordinates.
+        exchange: how workers combine coordinates.
+    """
+    return in_subspace(space, optax.sgd(learning_rate, momentum or None), exchange=exchange)
+
+
+def p_bfgs(
+    space: AbstractSubspace,
+    *,
+    pairs: str = "shared",
+    damping: float = 0.2,
+    on_failure: str = "stay",
+    exchange: AbstractExchange = Alone(),  # noqa: B008 (immutable)
+) -> optax.GradientTransformationExtraArgs:
+    """P-BFGS: BFGS with a backtracking line search in a fixed subspace (Li et al. 2022).
+
+    Its ``update`` needs ``params``, ``value`` and ``value_fn``. The paper as published:
+    ``pairs="paper", damping=0, on_failure="paper"``.
+
+    Args:
+        space: fixed; usually from `TrajectorySubspace.fit`.
+        pairs, damping: see `subspace.bfgs.scale_by_bfgs`.
+        on_failure: see `subspace.linesearch.backtracking`.
+        exchange: how workers combine coordinates and losses.
+    """
+    direction = scale_by_bfgs(pairs=pairs, damping=damping)
+    search = backtracking(on_failure=on_failure)
+    return in_subspace(space, chain(direction, optax.scale(-1.0), search), exchange=exchange)
+
+
 def sgd(
     params: PyTree,
     learning_rate: optax.ScalarOrSchedule,
@@ -121,12 +210,14 @@ class Method(NamedTuple):
 
 
 _FIXED = frozenset({"dim", "basis", "compartments", "allocate", "scale"})
+_NES = _FIXED | {"redraw_every", "sigma", "antithetic", "shaping"}
 
 METHODS: dict[str, Method] = {
     method.name: method
     for method in (
         Method("sgd", sgd, frozenset(), "plain SGD on all D parameters: the yardstick"),
         Method("rbd", rbd, _FIXED | {"redraw_every"}, "SGD in a random subspace, new every step"),
+        Method("nes", nes, _NES, "evolution strategies in a random subspace, new every step"),
         Method("fpd", fpd, _FIXED, "SGD in one random subspace, fixed for the whole run"),
     )
 }

@@ -81,7 +81,11 @@ def make_train_step(task: Task) -> Callable[..., TrainState]:
             state.params
         )
         updates, opt_state = task.optimizer.update(
-            grads, state.opt_state, state.params, value=lax.pmean(loss, AXIS)
+            grads,
+            state.opt_state,
+            state.params,
+            value=lax.pmean(loss, AXIS),
+            value_fn=lambda params: loss_fn(params)[0],
         )
         meters = Meters(
             state.meters.loss + lax.psum(loss * local, AXIS),

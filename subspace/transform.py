@@ -68,9 +68,10 @@ def in_subspace(
         **extra: Any,
     ) -> tuple[PyTree, SubspaceState]:
         space, coords, inner_state = state
-        slope = exchange(probe(space, updates, params, value_fn))
-        if value_fn is not None and params is not None:
-            extra |= {"value_fn": _chart(space, coords, params, value_fn, exchange), "grad": slope}
+        agreed = None if value_fn is None else lambda params: exchange(value_fn(params))
+        slope = exchange(probe(space, updates, params, agreed))
+        if agreed is not None and params is not None:
+            extra |= {"value_fn": _chart(space, coords, params, agreed), "grad": slope}
         step: Any
         step, inner_state = inner.update(slope, inner_state, coords, **extra)
         moved: Any = optax.apply_updates(coords, step)
@@ -91,13 +92,12 @@ def _chart(
     coords: Coords,
     params: PyTree,
     value_fn: Callable[[PyTree], Any],
-    exchange: AbstractExchange,
 ) -> Callable[[Coords], Any]:
     """The loss as a function of coordinates, ``z -> L(params + P (z - coords))``."""
 
     def value(z: Coords) -> Any:
         step = space.lift(jax.tree.map(jnp.subtract, z, coords))
-        return exchange(value_fn(optax.apply_updates(params, step)))
+        return value_fn(optax.apply_updates(params, step))
 
     return value
 

@@ -44,10 +44,10 @@ def make_step(optimizer, loss=loss):
     return jax.jit(step, donate_argnums=(0, 1))
 
 
-def train(optimizer, steps, loss=loss, start=START):
+def train(optimizer, steps, loss=loss, step=None):
     """Parameters and state after some steps; compiles once or fails."""
-    step = make_step(optimizer, loss)
-    params, state = jax.tree.map(jnp.array, start), optimizer.init(start)
+    step = step or make_step(optimizer, loss)
+    params, state = jax.tree.map(jnp.array, START), optimizer.init(START)
     for _ in range(steps):
         params, state = step(params, state)
     compilations = step._cache_size()  # pyright: ignore[reportAttributeAccessIssue]

@@ -13,6 +13,7 @@ N, D, DRAWS = 10, 4, 20_000
 @pytest.mark.parametrize("name", ZERO_MEAN)
 def test_expected_projection_is_a_multiple_of_the_identity(name):
     p = matrices(name, N, D, DRAWS)
+    np.testing.assert_allclose(np.linalg.norm(p, axis=1), 1, atol=1e-6)
     got = mean(p @ p.transpose(0, 2, 1))
     # 100 entries at 5 standard errors; the largest, of a coordinate's, is 0.9% of d/n
     assert got.error.max() < 0.01 * D / N

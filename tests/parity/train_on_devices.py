@@ -21,7 +21,7 @@ CASES = {
     "rbd-normal-fc": {"method": "rbd", "model": "fc", "dim": 50, "basis": "normal"},
     "rbd-resnet8": {"method": "rbd", "model": "resnet8", "dim": 50, "learning_rate": 2.0},
 }
-STEPS = {"fc": None, "resnet8": 3}
+STEPS = {"rbd-normal-fc": 5, "rbd-resnet8": 3}
 COLLECTIVE = re.compile(
     r"= (.*?) (?:all-reduce|all-gather|all-to-all|reduce-scatter|collective-permute|"
     r"collective-broadcast)(?:-start)?\("
@@ -35,15 +35,15 @@ def collectives(text):
             yield int(np.prod([int(size) for size in shape.split(",") if size] or [1]))
 
 
-def train(given):
-    """Parameters after an epoch or `STEPS`, and the collectives of a step."""
+def train(given, steps=None):
+    """Parameters after some steps or an epoch, and the collectives of a step."""
     config = RunConfig.resolve({"dataset": "digits", "epochs": 1, **given})
     trainer = Trainer(config, data.load("digits"))
     split = trainer.dataset.train
     state = trainer.initial_state()
     inputs = trainer.placed((np.asarray(split.images), np.asarray(split.labels), trainer.order(0)))
     step = trainer.train_step.lower(state, *inputs).compile()
-    for _ in range(STEPS[config.model] or trainer.steps):
+    for _ in range(steps or trainer.steps):
         state = step(state, *inputs)
     numbers = [*jax.tree.leaves(state.params), *jax.tree.leaves(state.model_state), *state.meters]
     flat = np.concatenate([np.ravel(np.asarray(leaf, np.float32)) for leaf in numbers])
@@ -53,5 +53,7 @@ def train(given):
 if __name__ == "__main__":
     results = {"devices": np.asarray(jax.device_count())}
     for name, given in CASES.items():
-        results[name], results[f"{name}-collectives"] = map(np.asarray, train(given))
+        results[name], results[f"{name}-collectives"] = map(
+            np.asarray, train(given, STEPS.get(name))
+        )
     np.savez(sys.argv[1], **results)  # pyright: ignore[reportArgumentType]

@@ -1,0 +1,152 @@
+"""BFGS and its line search against SciPy's, and their policies."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import scipy.optimize
+
+from subspace import InvalidInput, RandomSubspace, p_bfgs
+from subspace.bfgs import scale_by_bfgs
+from subspace.linesearch import backtracking
+
+
+@pytest.fixture(autouse=True)
+def _double_precision():
+    with jax.enable_x64(True):
+        yield
+
+
+def rosenbrock(x):
+    return jnp.sum(100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2)
+
+
+def quadratic(size, condition):
+    turn = np.linalg.qr(np.random.default_rng(0).normal(size=(size, size)))[0]
+    matrix = turn @ np.diag(np.geomspace(1, condition, size)) @ turn.T
+    return lambda x: 0.5 * x @ jnp.asarray(matrix) @ x
+
+
+def minimise(loss: Any, start, limit=400, tolerance=1e-5, **policy) -> tuple[int, Any, Any]:
+    """Iterations until the gradient's largest entry is below the tolerance, and the end."""
+    optimizer = optax.chain(scale_by_bfgs(**policy), optax.scale(-1.0), backtracking())
+    gradient = jax.jit(jax.value_and_grad(loss))
+
+    @jax.jit
+    def step(x, state, value, slope):
+        extra = {"value": value, "grad": slope, "value_fn": loss}
+        updates, state = optimizer.update(slope, state, x, **extra)
+        return x + updates, state
+
+    x, state = start, optimizer.init(start)
+    for count in range(limit):
+        value, slope = gradient(x)
+        if jnp.max(jnp.abs(slope)) < tolerance:
+            return count, x, state
+        x, state = step(x, state, value, slope)
+    return limit, x, state
+
+
+PROBLEMS = {
+    "rosenbrock 2": (rosenbrock, [-1.2, 1.0]),
+    "rosenbrock 8": (rosenbrock, [-1.2, 1.0] * 4),
+    "quadratic 10": (quadratic(10, 100.0), [1.0] * 10),
+    "quadratic 64": (quadratic(64, 1000.0), [1.0] * 64),
+}
+
+
+@pytest.mark.parametrize("pairs", ["shared", "paper"])
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_needs_as_many_iterations_as_scipy(name, pairs):
+    loss, start = PROBLEMS[name]
+    gradient = jax.jit(jax.grad(loss))
+    theirs = scipy.optimize.minimize(
+        lambda x: float(loss(x)),
+        np.array(start),
+        jac=lambda x: np.asarray(gradient(x)),
+        method="BFGS",
+        options={"gtol": 1e-5},
+    )
+    count, x, state = minimise(loss, jnp.asarray(start), pairs=pairs)
+    assert abs(count - theirs.nit) <= 0.2 * theirs.nit
+    np.testing.assert_allclose(x, theirs.x, atol=1e-4)
+    assert int(state[2].failures) == 0
+    assert int(state[2].trials) >= int(state[2].searches) == count
+
+
+def test_p_bfgs_finds_the_lowest_point_of_a_subspace():
+    start = {"w": jnp.asarray(np.random.default_rng(1).normal(size=60), jnp.float32)}
+
+    def loss(params):
+        return jnp.sum(jnp.cosh(params["w"] - jnp.arange(60, dtype=jnp.float32) / 30))
+
+    space = RandomSubspace(start, dim=12, redraw_every=None)
+    optimizer = p_bfgs(space)
+
+    @jax.jit
+    def step(params, state):
+        value, grads = jax.value_and_grad(loss)(params)
+        updates, state = optimizer.update(grads, state, params, value=value, value_fn=loss)
+        return optax.apply_updates(params, updates), state
+
+    params, state = start, optimizer.init(start)
+    for _ in range(25):
+        params, state = step(params, state)
+    slope = space.project(jax.grad(loss)(params))["whole"]
+    assert np.abs(slope).max() < 1e-2
+    assert loss(params) < loss(start)
+
+
+def uphill(x):
+    """A loss whose claimed gradient points the wrong way: no step along it can help."""
+    return jnp.sum(x**2)
+
+
+@pytest.mark.parametrize("policy", ["stay", "paper"])
+def test_a_failed_search_is_counted_and_stays_unless_asked(policy):
+    search = backtracking(on_failure=policy)
+    x = jnp.ones(3)
+    extra = {"value": uphill(x), "grad": -2 * x, "value_fn": uphill}
+    updates, state = search.update(2 * x, search.init(x), x, **extra)
+    assert (int(state.searches), int(state.failures), int(state.trials)) == (1, 1, 20)
+    expected = 0.0 if policy == "stay" else 2 * 0.4**19
+    np.testing.assert_allclose(updates, np.full(3, expected), rtol=1e-6)
+    good, state = search.update(-2 * x, state, x, **(extra | {"grad": 2 * x}))
+    assert (int(state.failures), bool(jnp.all(good < 0))) == (1, True)
+
+
+def test_the_estimate_starts_afresh_after_steps_that_did_not_move():
+    optimizer = scale_by_bfgs(pairs="paper", reset_after=2)
+    x, g = jnp.zeros(2), jnp.asarray([1.0, 2.0])
+    state = optimizer.init(x)
+    _, state = optimizer.update(g, state, x)
+    _, state = optimizer.update(g / 3, state, x - g)
+    assert not np.allclose(state.inverse, np.eye(2))
+    _, state = optimizer.update(g / 3, state, x - g)
+    assert not np.allclose(state.inverse, np.eye(2))
+    _, state = optimizer.update(g / 3, state, x - g)
+    np.testing.assert_array_equal(state.inverse, np.eye(2))
+
+
+def test_negative_curvature_is_damped_or_skipped_and_never_breaks_the_estimate():
+    x, g = jnp.zeros(2), jnp.asarray([1.0, 2.0])
+    for damping in (0.2, 0.0):
+        optimizer = scale_by_bfgs(pairs="paper", damping=damping)
+        _, state = optimizer.update(g, optimizer.init(x), x)
+        _, state = optimizer.update(2 * g, state, x - g)  # the slope grew on the way down
+        assert np.linalg.eigvalsh(state.inverse).min() > 0
+        assert np.allclose(state.inverse, np.eye(2)) == (damping == 0)
+
+
+def test_unknown_policies_are_named():
+    with pytest.raises(InvalidInput, match="shared or paper"):
+        scale_by_bfgs(pairs="other")
+    with pytest.raises(InvalidInput, match="stay or paper"):
+        backtracking(on_failure="other")
+    with pytest.raises(ValueError, match="value_fn"):
+        scale_by_bfgs().update(jnp.ones(2), scale_by_bfgs().init(jnp.ones(2)), jnp.ones(2))

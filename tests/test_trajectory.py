@@ -1,0 +1,106 @@
+"""The trajectory's subspace against scikit-learn's PCA, and its laws."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from sklearn.decomposition import PCA
+
+from subspace import InvalidInput, TrajectorySubspace, p_sgd
+
+COUNT, SIZE = 21, 3007
+PARAMS = {"a": jnp.zeros((3000,)), "b": jnp.zeros((7,))}
+
+
+def walk(count=COUNT, size=SIZE, seed=0):
+    """A random walk whose steps shrink, as training's do."""
+    rng = np.random.default_rng(seed)
+    steps = rng.normal(size=(count, size)) * np.geomspace(1, 0.05, count)[:, None]
+    return (5 + np.cumsum(steps, axis=0)).astype(np.float32)
+
+
+def test_is_scikit_learns_pca():
+    snapshots = walk()
+    space = TrajectorySubspace.fit(snapshots, 6, PARAMS)
+    exact = PCA(6, svd_solver="full").fit(snapshots)
+    cosines = np.linalg.svd(np.asarray(space.rows) @ exact.components_.T)[1]
+    assert np.arccos(np.clip(cosines.min(), -1, 1)) < 1e-3
+    ratio = np.asarray(space.explained_variance_ratio)
+    np.testing.assert_allclose(ratio[:6], exact.explained_variance_ratio_, rtol=1e-4)
+    np.testing.assert_allclose(ratio.sum(), 1, rtol=1e-5)
+
+
+def test_rows_are_orthonormal_even_for_directions_of_tiny_variance():
+    space = TrajectorySubspace.fit(walk(), COUNT - 1, PARAMS)
+    gram = np.asarray(space.rows, np.float64) @ np.asarray(space.rows, np.float64).T
+    np.testing.assert_allclose(gram, np.eye(COUNT - 1), atol=1e-5)
+
+
+def test_lift_and_project_are_adjoint_and_stay_in_the_span():
+    space = TrajectorySubspace.fit(walk(), 4, PARAMS)
+    z = {"trajectory": jnp.arange(4.0)}
+    tree = space.lift(z)
+    assert jax.tree.map(jnp.shape, tree) == jax.tree.map(jnp.shape, PARAMS)
+    np.testing.assert_allclose(space.project(tree)["trajectory"], np.arange(4.0), atol=1e-5)
+    same, coords = space.redraw(z)
+    assert same is space
+    assert coords is z
+
+
+def test_a_fraction_takes_as_many_directions_as_explain_it():
+    snapshots = walk()
+    total = np.cumsum(PCA(svd_solver="full").fit(snapshots).explained_variance_ratio_)
+    for fraction in (0.5, 0.9, 0.99):
+        space = TrajectorySubspace.fit(snapshots, fraction, PARAMS)
+        assert len(space.rows) == np.searchsorted(total, fraction) + 1
+
+
+def test_snapshots_may_lie_on_disk(tmp_path):
+    snapshots = walk()
+    np.save(tmp_path / "walk.npy", snapshots)
+    mapped = np.load(tmp_path / "walk.npy", mmap_mode="r")
+    a, b = (TrajectorySubspace.fit(array, 3, PARAMS).rows for array in (snapshots, mapped))
+    np.testing.assert_array_equal(a, b)
+
+
+def test_a_trajectory_without_so_many_directions_gives_fewer_and_says_so():
+    flat = walk(4)[[0, 1, 2, 3, 3, 2, 1, 0]]
+    with pytest.warns(UserWarning, match="spans only 3 directions"):
+        space = TrajectorySubspace.fit(flat, 6, PARAMS)
+    assert space.rows.shape == (3, SIZE)
+    assert np.all(np.isfinite(space.rows))
+
+
+@pytest.mark.parametrize(
+    ("snapshots", "dim", "words"),
+    [
+        (walk(5), 5, "from 1 to 4"),
+        (walk(5), 0, "from 1 to 4"),
+        (walk(5), 1.5, "from 1 to 4"),
+        (walk(5, SIZE - 1), 2, "trajectory of the same model"),
+        (np.ones((5, SIZE), np.float32), 2, "all equal"),
+    ],
+)
+def test_bad_input_is_named(snapshots, dim, words):
+    with pytest.raises(InvalidInput, match=words):
+        TrajectorySubspace.fit(snapshots, dim, PARAMS)
+
+
+def test_p_sgd_converges_in_the_subspace():
+    space = TrajectorySubspace.fit(walk(), 4, PARAMS)
+    optimizer = p_sgd(space, 0.1)
+    target = jax.tree.map(lambda leaf: leaf + 1, PARAMS)
+
+    @jax.jit
+    def step(params, state):
+        grads = jax.tree.map(jnp.subtract, params, target)
+        updates, state = optimizer.update(grads, state, params)
+        return jax.tree.map(jnp.add, params, updates), state
+
+    params, state = PARAMS, optimizer.init(PARAMS)
+    for _ in range(150):
+        params, state = step(params, state)
+    gap = jax.tree.map(jnp.subtract, params, target)
+    np.testing.assert_allclose(space.project(gap)["trajectory"], 0, atol=1e-2)
