@@ -102,6 +102,14 @@ def test_p_bfgs_finds_the_lowest_point_of_a_subspace():
     assert loss(params) < loss(start)
 
 
+def initial(optimizer, x) -> Any:
+    return optimizer.init(x)
+
+
+def advanced(optimizer, slope, state, x, **extra) -> tuple[Any, Any]:
+    return optimizer.update(slope, state, x, **extra)
+
+
 def uphill(x):
     """A loss whose claimed gradient points the wrong way: no step along it can help."""
     return jnp.sum(x**2)
@@ -112,24 +120,24 @@ def test_a_failed_search_is_counted_and_stays_unless_asked(policy):
     search = backtracking(on_failure=policy)
     x = jnp.ones(3)
     extra = {"value": uphill(x), "grad": -2 * x, "value_fn": uphill}
-    updates, state = search.update(2 * x, search.init(x), x, **extra)
+    updates, state = advanced(search, 2 * x, initial(search, x), x, **extra)
     assert (int(state.searches), int(state.failures), int(state.trials)) == (1, 1, 20)
     expected = 0.0 if policy == "stay" else 2 * 0.4**19
     np.testing.assert_allclose(updates, np.full(3, expected), rtol=1e-6)
-    good, state = search.update(-2 * x, state, x, **(extra | {"grad": 2 * x}))
+    good, state = advanced(search, -2 * x, state, x, **(extra | {"grad": 2 * x}))
     assert (int(state.failures), bool(jnp.all(good < 0))) == (1, True)
 
 
 def test_the_estimate_starts_afresh_after_steps_that_did_not_move():
     optimizer = scale_by_bfgs(pairs="paper", reset_after=2)
     x, g = jnp.zeros(2), jnp.asarray([1.0, 2.0])
-    state = optimizer.init(x)
-    _, state = optimizer.update(g, state, x)
-    _, state = optimizer.update(g / 3, state, x - g)
+    state = initial(optimizer, x)
+    _, state = advanced(optimizer, g, state, x)
+    _, state = advanced(optimizer, g / 3, state, x - g)
     assert not np.allclose(state.inverse, np.eye(2))
-    _, state = optimizer.update(g / 3, state, x - g)
+    _, state = advanced(optimizer, g / 3, state, x - g)
     assert not np.allclose(state.inverse, np.eye(2))
-    _, state = optimizer.update(g / 3, state, x - g)
+    _, state = advanced(optimizer, g / 3, state, x - g)
     np.testing.assert_array_equal(state.inverse, np.eye(2))
 
 
@@ -137,8 +145,8 @@ def test_negative_curvature_is_damped_or_skipped_and_never_breaks_the_estimate()
     x, g = jnp.zeros(2), jnp.asarray([1.0, 2.0])
     for damping in (0.2, 0.0):
         optimizer = scale_by_bfgs(pairs="paper", damping=damping)
-        _, state = optimizer.update(g, optimizer.init(x), x)
-        _, state = optimizer.update(2 * g, state, x - g)  # the slope grew on the way down
+        _, state = advanced(optimizer, g, initial(optimizer, x), x)
+        _, state = advanced(optimizer, 2 * g, state, x - g)  # the slope grew on the way down
         assert np.linalg.eigvalsh(state.inverse).min() > 0
         assert np.allclose(state.inverse, np.eye(2)) == (damping == 0)
 

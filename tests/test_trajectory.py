@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,7 +26,7 @@ def walk(count=COUNT, size=SIZE, seed=0):
 def test_is_scikit_learns_pca():
     snapshots = walk()
     space = TrajectorySubspace.fit(snapshots, 6, PARAMS)
-    exact = PCA(6, svd_solver="full").fit(snapshots)
+    exact: Any = PCA(6, svd_solver="full").fit(snapshots)
     cosines = np.linalg.svd(np.asarray(space.rows) @ exact.components_.T)[1]
     assert np.arccos(np.clip(cosines.min(), -1, 1)) < 1e-3
     ratio = np.asarray(space.explained_variance_ratio)

@@ -1,4 +1,4 @@
-"""The laws are of arithmetic, not of speed: compile without optimising, a quarter faster."""
+"""A fixture for tests of numbers, not of speed: compile without optimising, a quarter faster."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _compile_quickly():
+def compile_quickly():
     before = jax.config.read("jax_disable_most_optimizations")
     jax.config.update("jax_disable_most_optimizations", True)
     yield
