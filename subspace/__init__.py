@@ -16,7 +16,7 @@ from subspace.basis import (
 from subspace.core import AbstractBasis, AbstractSubspace, Coords
 from subspace.errors import InvalidInput
 from subspace.exchange import AbstractExchange, Alone, Mean
-from subspace.methods import fpd, nes, p_bfgs, p_sgd, rbd, sgd
+from subspace.methods import fpd, nes, p_bfgs, p_newton, p_sgd, rbd, sgd
 from subspace.partition import Partition
 from subspace.probe import AbstractProbe, Backprop, Evolution
 from subspace.random import RandomSubspace
@@ -53,6 +53,7 @@ __all__ = [
     "models",
     "nes",
     "p_bfgs",
+    "p_newton",
     "p_sgd",
     "rbd",
     "sgd",

@@ -128,7 +128,7 @@ def _rule(compartments: str | Label) -> tuple[Label, int]:
         return lambda path, leaf: "whole", int(count)
     rules: dict[str, Label] = {
         "whole": lambda path, leaf: "whole",
-        "layer": lambda path, leaf: path.rpartition("/")[0] or "top",
+        "layer": lambda path, leaf: path.rpartition("/")[0] or "(top)",
         "leaf": lambda path, leaf: path or "params",
     }
     if compartments in rules:

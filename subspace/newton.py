@@ -1,0 +1,59 @@
+"""The Newton direction as an Optax transformation, for the small problems of a subspace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.flatten_util import ravel_pytree
+from jaxtyping import PyTree
+
+from subspace.errors import InvalidInput
+
+
+def scale_by_newton(*, damping: float = 1e-3) -> optax.GradientTransformationExtraArgs:
+    """Multiplies the gradient by ``(|H| + λI)⁻¹``, with the exact Hessian of ``value_fn``.
+
+    |H| has H's eigenvectors and the absolute values of its eigenvalues, so the direction goes down
+    where the curvature is negative too; λ is ``damping`` times the largest of them, which bounds
+    the step along flat directions (Levenberg-Marquardt). Costs d Hessian-vector products and O(d³)
+    a step: for d up to about 64. Follow it with ``optax.scale(-1)`` and a line search.
+
+    Args:
+        damping: relative to the largest curvature, above 0.
+
+    Raises:
+        InvalidInput: ``damping`` is not positive.
+    """
+    if not damping > 0:
+        raise InvalidInput("damping", f"must be a positive number, got {damping}")
+
+    def update(
+        updates: PyTree,
+        state: optax.EmptyState,
+        params: PyTree | None = None,
+        *,
+        value_fn: Callable[[PyTree], Any] | None = None,
+        **extra: Any,
+    ) -> tuple[PyTree, optax.EmptyState]:
+        del extra
+        if params is None or value_fn is None:
+            raise ValueError("scale_by_newton needs `params` and `value_fn`")
+        slope, unravel = ravel_pytree(updates)
+        here, _ = ravel_pytree(params)
+        gradient = jax.grad(lambda z: value_fn(unravel(z)))
+        along = jnp.eye(here.size, dtype=here.dtype)
+        hessian = jax.lax.map(lambda v: jax.jvp(gradient, (here,), (v,))[1], along)
+        values, vectors = jnp.linalg.eigh((hessian + hessian.T) / 2)
+        curvature = jnp.abs(values)
+        shift = jnp.maximum(damping * jnp.max(curvature), jnp.finfo(here.dtype).tiny)
+        return unravel(vectors @ ((vectors.T @ slope) / (curvature + shift))), state
+
+    def init(params: PyTree) -> optax.EmptyState:
+        del params
+        return optax.EmptyState()
+
+    return optax.GradientTransformationExtraArgs(init, update)  # pyright: ignore

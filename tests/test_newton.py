@@ -1,0 +1,73 @@
+"""Newton's direction on problems whose answers are known."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from subspace import InvalidInput, RandomSubspace, p_newton
+from subspace.newton import scale_by_newton
+
+CURVATURES = jnp.asarray([1.0, 10.0, 100.0])
+
+
+def bowl(z):
+    return 0.5 * jnp.sum(CURVATURES * z**2)
+
+
+def direction(loss, z, damping) -> Any:
+    newton: Any = scale_by_newton(damping=damping)
+    return newton.update(jax.grad(loss)(z), newton.init(z), z, value_fn=loss)[0]
+
+
+def test_one_step_solves_a_quadratic_up_to_damping():
+    z = jnp.asarray([1.0, -2.0, 3.0])
+    expected = CURVATURES * z / (CURVATURES + 0.01 * 100)
+    np.testing.assert_allclose(direction(bowl, z, 0.01), expected, rtol=1e-4)
+    np.testing.assert_allclose(direction(bowl, z, 1e-6), z, rtol=1e-3)
+
+
+def test_goes_down_where_the_curvature_is_negative():
+    def saddle(z):
+        return 0.5 * (z[0] ** 2 - z[1] ** 2)
+
+    z = jnp.asarray([1.0, 0.5])
+    np.testing.assert_allclose(direction(saddle, z, 1e-6), [1.0, -0.5], rtol=1e-4)
+
+
+def test_a_flat_loss_gives_a_finite_step():
+    assert np.all(np.isfinite(direction(lambda z: 0.0 * jnp.sum(z), jnp.ones(2), 1e-3)))
+
+
+def test_finds_the_lowest_point_of_a_subspace_in_a_few_steps():
+    start = {"w": jnp.asarray(np.random.default_rng(1).normal(size=60), jnp.float32)}
+
+    def loss(params):
+        return jnp.sum(jnp.cosh(params["w"] - jnp.arange(60, dtype=jnp.float32) / 30))
+
+    space = RandomSubspace(start, dim=12, basis="uniform", redraw_every=None)
+    optimizer = p_newton(space)
+
+    @jax.jit
+    def step(params, state):
+        value, grads = jax.value_and_grad(loss)(params)
+        updates, state = optimizer.update(grads, state, params, value=value, value_fn=loss)
+        return optax.apply_updates(params, updates), state
+
+    params, state = start, optimizer.init(start)
+    for _ in range(6):
+        params, state = step(params, state)
+    assert np.abs(space.project(jax.grad(loss)(params))["whole"]).max() < 1e-2
+
+
+def test_bad_input_is_named():
+    with pytest.raises(InvalidInput, match="damping"):
+        scale_by_newton(damping=0.0)
+    newton: Any = scale_by_newton()
+    with pytest.raises(ValueError, match="value_fn"):
+        newton.update(jnp.ones(2), newton.init(jnp.ones(2)), jnp.ones(2))
