@@ -6,6 +6,7 @@ import warnings
 from typing import final
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
@@ -14,7 +15,7 @@ from subspace.core import AbstractSubspace, Coords
 from subspace.errors import InvalidInput
 from subspace.partition import Partition, divide
 
-_BLOCK = 1 << 15  # columns of the snapshots that are worked on together
+_BLOCK = 1 << 14  # columns of the snapshots that are worked on together
 _NAME = "trajectory"
 
 
@@ -80,7 +81,7 @@ class TrajectorySubspace(AbstractSubspace):
         kept = slice(0, int(dim))
         weights = vectors[:, kept] / np.sqrt(values[kept])
         rows = _orthonormal(_combine(snapshots, mean, weights))
-        return cls(jnp.asarray(rows), jnp.asarray(ratio, jnp.float32), partition)
+        return cls(jax.device_put(rows), jnp.asarray(ratio, jnp.float32), partition)
 
     def origin(self) -> Coords:
         return {_NAME: jnp.zeros(self.rows.shape[0], self.rows.dtype)}
@@ -99,11 +100,20 @@ def _blocks(size: int) -> list[slice]:
     return [slice(start, min(start + _BLOCK, size)) for start in range(0, size, _BLOCK)]
 
 
+def _centred(
+    snapshots: Float[np.ndarray, "t n"], mean: Float[np.ndarray, " n"], block: slice
+) -> Float[np.ndarray, "t b"]:
+    """A block of W, the snapshots less their mean, in float64."""
+    part = snapshots[:, block].astype(np.float64)
+    part -= mean[block]
+    return part
+
+
 def _gram(snapshots: Float[np.ndarray, "t n"], mean: Float[np.ndarray, " n"]) -> np.ndarray:
     """``W Wᵀ`` of the centred snapshots, in float64."""
     gram = np.zeros((len(snapshots), len(snapshots)))
     for block in _blocks(snapshots.shape[1]):
-        part = snapshots[:, block].astype(np.float64) - mean[block]
+        part = _centred(snapshots, mean, block)
         gram += part @ part.T
     return gram
 
@@ -127,7 +137,7 @@ def _combine(
     """``weightsᵀ W`` of the centred snapshots."""
     rows = np.empty((weights.shape[1], snapshots.shape[1]), np.float32)
     for block in _blocks(snapshots.shape[1]):
-        rows[:, block] = weights.T @ (snapshots[:, block].astype(np.float64) - mean[block])
+        rows[:, block] = weights.T @ _centred(snapshots, mean, block)
     return rows
 
 

@@ -10,6 +10,9 @@ from cli_helpers import Cli, check, snapshot
 OPTIONS: list[tuple[str, tuple[str, ...]]] = [
     ("run", ("METHOD: ", "sgd, rbd, fpd")),
     ("run rdb", ("METHOD: ", "did you mean 'rbd'", "sgd, rbd, fpd")),
+    ("run nes --sigma 0", ("--sigma: ", "positive number")),
+    ("run nes --shaping odd", ("--shaping: ", "ranks, normalise, none")),
+    ("run rbd --sigma 1", ("--sigma: ", "does not apply to rbd")),
     ("run rbd --basis hadamrd", ("--basis: ", "did you mean 'hadamard'")),
     ("run rbd --model vgg", ("--model: ", "fc, cnn, resnet8, resnet32")),
     ("run rbd --compartments odd", ("--compartments: ", "whole, layer, leaf or even:K")),

@@ -130,3 +130,12 @@ def test_a_new_run_gets_a_new_folder(cli: Cli):
     assert request({})[1].path == Path("runs/rbd-fc-digits")
     Path("runs/rbd-fc-digits").mkdir(parents=True)
     assert request({})[1].path == Path("runs/rbd-fc-digits-2")
+
+
+def test_nes_learns_from_evaluations_alone(cli: Cli):
+    given = ("--dim", 30, "--batch-size", 256, "--epochs", 4, "--lr", 0.5, "--no-antithetic")
+    result = cli("run", "nes", *given, "--json")
+    assert result.exit_code == 0, result.output
+    losses = [record["train_loss"] for record in RunFolder(Path("runs/nes-fc-digits")).records()]
+    assert losses[-1] < 0.8 * losses[0]
+    assert json.loads(result.stdout.splitlines()[-1])["dimensions"] == 30
