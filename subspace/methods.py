@@ -14,7 +14,7 @@ from subspace.exchange import AbstractExchange, Alone
 from subspace.linesearch import backtracking
 from subspace.newton import scale_by_newton
 from subspace.partition import Label, Partition
-from subspace.probe import Evolution
+from subspace.probe import AbstractProbe, Backprop, Evolution
 from subspace.random import RandomSubspace
 from subspace.trajectory import TrajectorySubspace
 from subspace.transform import in_subspace
@@ -61,10 +61,19 @@ def rbd(
         scale=scale,
         seed=seed,
     )
-    step = in_subspace(space, optax.sgd(learning_rate), exchange=exchange)
-    if not momentum:
-        return step
-    return chain(step, optax.trace(momentum))
+    return _redrawn(space, learning_rate, momentum, exchange)
+
+
+def _redrawn(
+    space: RandomSubspace,
+    learning_rate: optax.ScalarOrSchedule,
+    momentum: float,
+    exchange: AbstractExchange,
+    probe: AbstractProbe = Backprop(),  # noqa: B008 (immutable)
+) -> optax.GradientTransformationExtraArgs:
+    """SGD in a subspace whose directions don't last: momentum acts on the lifted steps."""
+    step = in_subspace(space, optax.sgd(learning_rate), probe=probe, exchange=exchange)
+    return chain(step, optax.trace(momentum)) if momentum else step
 
 
 def fpd(
@@ -136,8 +145,7 @@ def nes(
         seed=seed,
     )
     probe = Evolution(sigma=sigma, antithetic=antithetic, shaping=shaping)
-    step = in_subspace(space, optax.sgd(learning_rate), probe=probe, exchange=exchange)
-    return chain(step, optax.trace(momentum)) if momentum else step
+    return _redrawn(space, learning_rate, momentum, exchange, probe)
 
 
 def p_sgd(
