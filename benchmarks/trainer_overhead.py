@@ -39,13 +39,14 @@ def random_data() -> Dataset:
 
 def bare(trainer: Trainer) -> float:
     """Examples per second of the step alone."""
-    state = trainer.initial_state()
+    stage = trainer.stage(0)
+    state = trainer.placed(stage.state(trainer.weights))
     split = trainer.dataset.train
-    inputs = trainer.placed((split.images, split.labels, trainer.order(0)))
-    state = jax.block_until_ready(trainer.train_step(state, *inputs))
+    inputs = trainer.placed((split.images, split.labels, trainer.order(stage.span, 0)))
+    state = jax.block_until_ready(stage.train_step(state, *inputs))
     start = time.perf_counter()
     for _ in range(STEPS):
-        state = trainer.train_step(state, *inputs)
+        state = stage.train_step(state, *inputs)
     jax.block_until_ready(state)
     return STEPS * 32 / (time.perf_counter() - start)
 

@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 BAD_INPUT = 2
 DIVERGED = 3
 
-_FLAGS = {"method": "METHOD", "run": "RUN", "learning_rate": "--lr"}
+_FLAGS = {"method": "METHOD", "run": "RUN", "learning_rate": "--lr", "source": "--from"}
 
 
 class OneLineErrors(TyperGroup):

@@ -15,7 +15,7 @@ from subspace.folder import RunFolder
 from .errors import flag
 from .show import count, percent, print_table, say, seconds
 
-_TASK = ("dataset", "data_dir", "model", "epochs", "batch_size", "augment", "validation", "seed")
+_TASK = ("dataset", "data_dir", "model", "augment", "validation", "seed")
 
 
 def show_results(
@@ -34,26 +34,40 @@ def show_results(
     say(console, "")
     print_table(console, list(figures), [list(figures.values())])
     say(console, "")
-    say(console, f"Wrote {folder.path} (learning curves: {folder.curve_file})")
+    pictures = f"learning curves: {folder.curve_file}"
+    if folder.variance_file.exists():
+        pictures += f"; explained variance: {folder.variance_file}"
+    say(console, f"Wrote {folder.path} ({pictures})")
     say(console, "Next:")
     for command in next_commands(config, folder):
         say(console, f"  {command}", style="cyan")
 
 
 def next_commands(config: RunConfig, folder: RunFolder) -> list[str]:
-    """The same task with another method, unless that is done, and the two side by side."""
-    other = "rbd" if config.method == "sgd" else "sgd"
+    """What to type next.
+
+    After sampling alone, a method on the trajectory; else the same task with another method,
+    unless that is done, and the two side by side.
+    """
+    here = shlex.quote(str(folder.path))
+    if config.phases[-1].method == "dldr":
+        dim = min(15, config.phases[-1].epochs)
+        return [
+            f"subspace run {method} --from {here}{'' if dim == 15 else f' --dim {dim}'}"
+            for method in ("psgd", "pbfgs")
+        ]
+    other = "rbd" if config.methods == "sgd" else "sgd"
     beside = _sibling(config, folder.path, other)
     both = shlex.join([str(folder.path), str(beside)])
     commands = [f"subspace compare {both} --plot compare.png"]
     if RunFolder(beside).summary_file.exists():
-        return [*commands, f"subspace evaluate {shlex.quote(str(folder.path))}"]
+        return [*commands, f"subspace evaluate {here}"]
     return [_same_task(config, beside, other), *commands]
 
 
 def _sibling(config: RunConfig, path: Path, method: str) -> Path:
-    if path.name.startswith(config.method):
-        return path.with_name(method + path.name.removeprefix(config.method))
+    if path.name.startswith(config.methods):
+        return path.with_name(method + path.name.removeprefix(config.methods))
     return path.with_name(f"{path.name}-{method}")
 
 
@@ -61,10 +75,13 @@ def _same_task(config: RunConfig, out: Path, method: str) -> str:
     """A command that runs another method on the same task into ``out``."""
     bare = {"method": method, "model": config.model, "dataset": config.dataset}
     default = replace(RunConfig.resolve(bare), model="fc", dataset="digits")
+    pairs = [(name, getattr(config, name), getattr(default, name)) for name in _TASK]
+    pairs.append(("epochs", config.epochs, default.epochs))
+    size = config.phases[0].batch_size
+    pairs.append(("batch_size", size, default.phases[0].batch_size))
     words = ["subspace", "run", method]
-    for name in _TASK:
-        value = getattr(config, name)
-        if value == getattr(default, name):
+    for name, value, usual in pairs:
+        if value == usual:
             continue
         if isinstance(value, bool):
             words.append(flag(name) if value else f"--no-{name}")

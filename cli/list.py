@@ -11,9 +11,9 @@ def list_() -> None:
     """List the methods, bases, models, datasets and default learning rates."""
     from subspace import data, defaults
     from subspace.basis import BASES
-    from subspace.methods import METHODS
     from subspace.models import MODELS
     from subspace.partition import ALLOCATIONS
+    from subspace.registry import METHODS
 
     _section("Methods", ((name, method.description) for name, method in METHODS.items()))
     _section("Bases (--basis)", ((name, text) for name, (_, text) in BASES.items()))

@@ -11,17 +11,22 @@ from typing import Annotated, Any
 
 import typer
 
+from . import values
+
 _TASK, _SUBSPACE, _TRAINING, _OUTPUT = "What to train", "Subspace", "Training", "Run folder"
 
 
-def _option(panel: str, help: str, default: str, *names: str) -> Any:
+def _option(panel: str, help: str, default: str, *names: str, **more: Any) -> Any:
     """An option in a panel of the help, which names the library's default."""
-    return typer.Option(*names, help=f"{help} Default: {default}.", rich_help_panel=panel)
+    return typer.Option(*names, help=f"{help} Default: {default}.", rich_help_panel=panel, **more)
 
 
 Method = Annotated[
     str | None,
-    typer.Argument(metavar="METHOD", help="sgd, rbd, fpd or nes; `subspace list` describes them."),
+    typer.Argument(
+        metavar="METHOD",
+        help="sgd, rbd, fpd, nes, dldr, psgd, pbfgs or newton; `subspace list` describes them.",
+    ),
 ]
 Dataset = Annotated[
     str | None,
@@ -35,9 +40,65 @@ Model = Annotated[
     str | None,
     _option(_TASK, "fc, cnn, resnet8 or resnet32.", "fc"),
 ]
+Source = Annotated[
+    Path | None,
+    _option(_TASK, "A finished run to go on from: its weights, its trajectory.", "none", "--from"),
+]
+Then = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="METHOD[:key=value,...]",
+        help="Go on with another method, e.g. pbfgs:dim=15,epochs=20. Can be repeated.",
+        rich_help_panel=_TASK,
+    ),
+]
 Dim = Annotated[
-    int | None,
-    _option(_SUBSPACE, "Subspace dimension d, shared out by --allocate.", "250"),
+    float | None,
+    _option(
+        _SUBSPACE,
+        "Subspace dimension d; on a trajectory also a fraction of its variance.",
+        "250, on a trajectory 15",
+        parser=values.dimension,
+        metavar="NUMBER",
+    ),
+]
+Start = Annotated[
+    str | None,
+    _option(
+        _SUBSPACE,
+        "Where a method on a trajectory starts: at its first or last sample, or here.",
+        "first, right after the sampling, else here",
+    ),
+]
+Pairs = Annotated[
+    str | None,
+    _option(
+        _SUBSPACE, "Gradients of a curvature pair: on a shared batch, or paper (pbfgs).", "shared"
+    ),
+]
+Damping = Annotated[
+    float | None,
+    _option(
+        _SUBSPACE, "Of curvature pairs (pbfgs) or of the Hessian (newton).", "0.2, newton 0.001"
+    ),
+]
+OnFailure = Annotated[
+    str | None,
+    _option(_SUBSPACE, "After a failed line search: stay, or paper (pbfgs).", "stay"),
+]
+Alpha = Annotated[
+    float | None,
+    _option(_SUBSPACE, "Learning rate outside the subspace: P+BFGS (pbfgs).", "0"),
+]
+SampleEvery = Annotated[
+    str | None,
+    _option(
+        _SUBSPACE,
+        "Record the parameters for a later method: epoch, or a number of steps.",
+        "epoch for dldr, else never",
+        parser=values.sampling,
+        metavar="WHEN",
+    ),
 ]
 Basis = Annotated[
     str | None,
@@ -76,17 +137,36 @@ Shaping = Annotated[
     str | None,
     _option(_SUBSPACE, "What losses become (nes): ranks, normalise or none.", "ranks"),
 ]
+SeparateBatches = Annotated[
+    bool | None,
+    _option(
+        _SUBSPACE,
+        "Measure each direction on its own share of the batch (nes).",
+        "on all of it",
+        "--separate-batches/--same-batch",
+    ),
+]
 Epochs = Annotated[
     int | None,
     _option(
         _TRAINING,
         "Passes over the training split; on --resume, more of them go on.",
-        "30 for digits, else 10",
+        "10, digits 30; dldr 30, psgd 40, pbfgs and newton 20",
     ),
 ]
 BatchSize = Annotated[
     int | None,
-    _option(_TRAINING, "Examples in a step.", "32"),
+    _option(_TRAINING, "Examples in a step.", "32; dldr and psgd 128, pbfgs and newton 1024"),
+]
+Milestones = Annotated[
+    str | None,
+    _option(
+        _TRAINING,
+        "Epochs after which the learning rate drops to a tenth, as in 100,150.",
+        "none; dldr 100,150, psgd 30,50",
+        parser=values.milestones,
+        metavar="EPOCHS",
+    ),
 ]
 LearningRate = Annotated[
     float | None,
@@ -96,11 +176,11 @@ LearningRate = Annotated[
 ]
 Momentum = Annotated[
     float | None,
-    _option(_TRAINING, "Decay of the trace of past steps, below 1.", "0"),
+    _option(_TRAINING, "Decay of the trace of past steps, below 1.", "0; dldr and psgd 0.9"),
 ]
 WeightDecay = Annotated[
     float | None,
-    _option(_TRAINING, "Multiple of the parameters added to the gradient.", "0"),
+    _option(_TRAINING, "Multiple of the parameters added to the gradient.", "0; dldr 0.0001"),
 ]
 Augment = Annotated[
     bool | None,
@@ -118,6 +198,15 @@ Validation = Annotated[
 Seed = Annotated[
     int | None,
     _option(_TRAINING, "Of initialisation, data order and directions.", "0"),
+]
+RecalibrateBN = Annotated[
+    bool | None,
+    _option(
+        _TRAINING,
+        "After a phase in a subspace, average batch norm's statistics over the training split.",
+        "keep running means",
+        "--recalibrate-bn/--no-recalibrate-bn",
+    ),
 ]
 Out = Annotated[
     Path | None,

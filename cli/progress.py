@@ -12,9 +12,10 @@ from rich.progress import Progress as Bars
 
 from subspace.config import RunConfig
 from subspace.folder import RunFolder
-from subspace.loop import Progress, Watcher
 from subspace.report import device
+from subspace.stage import Stage, dimensions
 from subspace.trainer import Trainer
+from subspace.watch import Progress, Watcher
 
 from .show import count, number, percent, say
 
@@ -24,6 +25,7 @@ class Display:
 
     def __init__(self, console: Console, config: RunConfig, folder: RunFolder):
         self._console, self._config, self._folder = console, config, folder
+        self._stage: Stage | None = None
         self._bars: Bars | None = None
         if console.is_terminal and not console.is_dumb_terminal:
             bars = self._bars = Bars(
@@ -49,6 +51,7 @@ class Display:
         """Shows what the loop tells."""
         return Watcher(
             on_start=self._started,
+            on_phase=self._entered,
             on_progress=self._moved,
             on_epoch=self._finished,
             on_damaged=_damaged,
@@ -56,24 +59,39 @@ class Display:
         )
 
     def _started(self, trainer: Trainer, step: int) -> None:
-        config, total = self._config, trainer.steps * self._config.epochs
-        method, task = config.method, f"{config.model} on {config.dataset}"
-        sizes = f"D = {count(trainer.parameters)}"
-        if config.dim is not None:
-            sizes += f", d = {count(trainer.dimensions)}"
-        rate = f"lr {number(config.learning_rate)}"
-        say(self._console, f"{method}: {task}, {sizes}, {rate}, {device()}, in {self._folder.path}")
-        if step:
-            say(self._console, f"continuing after step {count(step)} of {count(total)}")
-        if step < total:
-            self._show(step // trainer.steps, total=None, description="compiling")
+        self._trainer, self._done = trainer, step
+
+    def _entered(self, stage: Stage) -> None:
+        """A line on the phase, and before the first one on the run."""
+        config, trainer, phase = self._config, self._trainer, stage.phase
+        words = []
+        if self._stage is None:
+            words += [f"{config.model} on {config.dataset}", f"D = {count(trainer.parameters)}"]
+        if phase.dim is not None:
+            words.append(f"d = {count(dimensions(stage.optimizer, trainer.weights.params))}")
+        if phase.learning_rate is not None:
+            words.append(f"lr {number(phase.learning_rate)}")
+        if self._stage is None:
+            words += [device(), f"in {self._folder.path}"]
+        say(self._console, f"{phase.method}: {', '.join(words)}")
+        total = trainer.spans[-1].end_step
+        if self._stage is None and self._done:
+            say(self._console, f"continuing after step {count(self._done)} of {count(total)}")
+        begun = self._done if self._stage is None else stage.span.first_step
+        self._stage = stage
+        if begun < stage.span.end_step:
+            epochs = (begun - stage.span.first_step) // stage.span.steps
+            self._show(stage.span.first_epoch + epochs, total=None, description="compiling")
 
     def _moved(self, now: Progress) -> None:
         figures, rate = _figures(now.loss, now.accuracy), now.examples_per_second
-        if rate:
-            steps = (self._config.epochs - now.epoch) * now.steps - now.step
-            left = _clock(steps * self._config.batch_size / rate)
+        if rate and self._stage:
+            phase, end = self._stage.phase, self._stage.span.end_epoch
+            steps = (end - now.epoch) * now.steps - now.step
+            left = _clock(steps * phase.batch_size / rate)
             figures += f"  {count(rate)} examples/s  {left} left"
+            if end < self._config.epochs:
+                figures += f" of {phase.method}"
         self._show(now.epoch, total=now.steps, completed=now.step, description=figures)
 
     def _finished(self, record: dict[str, Any]) -> None:
@@ -82,6 +100,8 @@ class Display:
         if "validation_accuracy" in record:
             figures += f"  validation {percent(record['validation_accuracy']):>6}"
         rate = f"{count(record['examples_per_second'])} examples/s"
+        if record.get("failed_searches"):
+            rate += f"  {count(record['failed_searches'])} searches failed"
         say(self._console, f"epoch {_of(done, epochs)}  {figures}  {rate}")
         if done < epochs:
             self._show(done, completed=0, description="")

@@ -12,15 +12,18 @@ from . import options
 from .errors import DIVERGED, fail
 from .show import make_console, print_json, say
 from .signals import StopSignals
+from .then import read_phase
 
 if TYPE_CHECKING:
     from subspace.config import RunConfig
     from subspace.folder import RunFolder
-    from subspace.loop import Diverged
+    from subspace.watch import Diverged
 
 
 def run(
     method: options.Method = None,
+    then: options.Then = None,
+    source: options.Source = None,
     dataset: options.Dataset = None,
     data_dir: options.DataDir = None,
     model: options.Model = None,
@@ -33,14 +36,23 @@ def run(
     sigma: options.Sigma = None,
     antithetic: options.Antithetic = None,
     shaping: options.Shaping = None,
+    separate_batches: options.SeparateBatches = None,
+    start: options.Start = None,
+    pairs: options.Pairs = None,
+    damping: options.Damping = None,
+    on_failure: options.OnFailure = None,
+    alpha: options.Alpha = None,
+    sample_every: options.SampleEvery = None,
     epochs: options.Epochs = None,
     batch_size: options.BatchSize = None,
-    lr: options.LearningRate = None,
+    learning_rate: options.LearningRate = None,
     momentum: options.Momentum = None,
     weight_decay: options.WeightDecay = None,
+    milestones: options.Milestones = None,
     augment: options.Augment = None,
     validation: options.Validation = None,
     seed: options.Seed = None,
+    recalibrate_bn: options.RecalibrateBN = None,
     out: options.Out = None,
     resume: options.Resume = False,
     checkpoint_every: options.CheckpointEvery = None,
@@ -48,34 +60,15 @@ def run(
 ) -> None:
     """Train a network with METHOD, and write a run folder.
 
-    Ctrl-C saves a checkpoint; --resume goes on from it.
+    Options describe METHOD; each --then its own. Ctrl-C saves a checkpoint; --resume goes on
+    from it.
     """
-    given = {
-        "method": method,
-        "dataset": dataset,
-        "data_dir": absolute(data_dir),
-        "model": model,
-        "dim": dim,
-        "basis": basis,
-        "compartments": compartments,
-        "allocate": allocate,
-        "redraw_every": redraw_every,
-        "scale": scale,
-        "sigma": sigma,
-        "antithetic": antithetic,
-        "shaping": shaping,
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "learning_rate": lr,
-        "momentum": momentum,
-        "weight_decay": weight_decay,
-        "augment": augment,
-        "validation": validation,
-        "seed": seed,
-        "checkpoint_every": checkpoint_every,
-    }
+    given: dict[str, Any] = dict(locals())
+    for name in ("then", "out", "resume", "json"):
+        del given[name]
+    given |= {"data_dir": absolute(data_dir), "source": absolute(source)}
     _check_method(method, resume)
-    _train(given, out, resume, json)
+    _train(given, then or [], out, resume, json)
 
 
 def absolute(path: Path | None) -> str | None:
@@ -87,19 +80,21 @@ def _check_method(method: str | None, resume: bool) -> None:
     if method is not None or resume:
         return
     from subspace.errors import InvalidInput
-    from subspace.methods import METHODS
+    from subspace.registry import METHODS
 
     raise InvalidInput("method", f"say which: {', '.join(METHODS)}; e.g. `subspace run rbd`")
 
 
-def _train(given: dict[str, Any], out: Path | None, resume: bool, json: bool) -> None:
-    from subspace import loop
+def _train(
+    given: dict[str, Any], then: list[str], out: Path | None, resume: bool, json: bool
+) -> None:
     from subspace import run as library
+    from subspace import watch
 
     from .finish import show_results
     from .progress import Display
 
-    config, folder = library.request(given, out, resume)
+    config, folder = library.request(given, out, resume, [read_phase(text) for text in then])
     console = make_console(stderr=json)
     if config.dataset != "digits":
         say(console, f"Loading {config.dataset} ...")
@@ -108,10 +103,10 @@ def _train(given: dict[str, Any], out: Path | None, resume: bool, json: bool) ->
         with signals, Display(console, config, folder) as display:
             watcher = display.watcher(signals.requested)
             summary = library.execute(config, folder, resume=resume, watcher=watcher)
-    except loop.Stopped:
+    except watch.Stopped:
         _say_how_to_resume(config, folder)
         raise typer.Exit(signals.exit_code) from None
-    except loop.Diverged as error:
+    except watch.Diverged as error:
         _fail_diverged(error, config, folder)
     show_results(console, config, folder, summary)
     if json:
@@ -121,7 +116,8 @@ def _train(given: dict[str, Any], out: Path | None, resume: bool, json: bool) ->
 def _say_how_to_resume(config: RunConfig, folder: RunFolder) -> None:
     path = shlex.quote(str(folder.path))
     typer.echo("Stopped; a checkpoint is saved. Resume with:", err=True)
-    typer.echo(f"  subspace run {config.method} --out {path} --resume", err=True)
+    method = config.phases[0].method
+    typer.echo(f"  subspace run {method} --out {path} --resume", err=True)
 
 
 def _fail_diverged(error: Diverged, config: RunConfig, folder: RunFolder) -> NoReturn:
@@ -130,6 +126,10 @@ def _fail_diverged(error: Diverged, config: RunConfig, folder: RunFolder) -> NoR
     good = "no checkpoint was saved before"
     if error.last_good is not None:
         good = f"the last good checkpoint is {folder.checkpoints / str(error.last_good)}"
-    usual = defaults.learning_rate(config.method, config.model, config.dataset).learning_rate
-    smaller = min(config.learning_rate / 4, usual)
-    fail(f"{error}; {good}; start again with a smaller --lr, such as {smaller:g}", DIVERGED)
+    phase = config.phases[error.phase]
+    if phase.learning_rate is None:
+        fail(f"{error}; {good}", DIVERGED)
+    usual = defaults.learning_rate(phase.method, config.model, config.dataset).learning_rate
+    smaller = min(phase.learning_rate / 4, usual)
+    where = f" for {phase.method}" if error.phase else ""
+    fail(f"{error}; {good}; start again with a smaller --lr{where}, such as {smaller:g}", DIVERGED)

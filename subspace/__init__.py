@@ -16,9 +16,10 @@ from subspace.basis import (
 from subspace.core import AbstractBasis, AbstractSubspace, Coords
 from subspace.errors import InvalidInput
 from subspace.exchange import AbstractExchange, Alone, Mean
-from subspace.methods import fpd, nes, p_bfgs, p_newton, p_sgd, rbd, sgd
+from subspace.methods import fpd, nes, rbd, sgd
 from subspace.partition import Partition
 from subspace.probe import AbstractProbe, Backprop, Evolution
+from subspace.projected import p_bfgs, p_newton, p_plus_bfgs, p_sgd
 from subspace.random import RandomSubspace
 from subspace.trajectory import TrajectorySubspace
 from subspace.transform import SubspaceState, in_subspace
@@ -54,6 +55,7 @@ __all__ = [
     "nes",
     "p_bfgs",
     "p_newton",
+    "p_plus_bfgs",
     "p_sgd",
     "rbd",
     "sgd",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -46,45 +47,43 @@ class Checkpoints:
         )
         self._manager.save(step, args=items)
 
-    def restore(self, like: _T) -> tuple[_T, dict[str, Any], list[int]]:
-        """The newest checkpoint that is whole.
+    def restore(self, like: Callable[[dict[str, Any]], _T]) -> tuple[_T, dict[str, Any], list[int]]:
+        """The newest checkpoint that is whole, or a part of it.
 
         Args:
-            like: a pytree of arrays with the shapes and dtypes that were saved.
+            like: from the JSON saved with it, a pytree of arrays with the shapes and dtypes that
+                were saved; what it leaves out isn't restored.
 
         Returns:
             The state, the JSON saved with it, and the steps of newer checkpoints that are damaged.
 
         Raises:
-            InvalidInput: there is no checkpoint, or none is whole.
+            InvalidInput: there is no checkpoint, none is whole, or it isn't like ``like``.
         """
+        arrays, meta, damaged = self.newest()
+        return _filled(like(meta), arrays), meta, damaged
+
+    def newest(self) -> tuple[dict[str, np.ndarray], dict[str, Any], list[int]]:
+        """As `restore`, with all arrays by their names."""
         damaged = []
         for step in reversed(self.steps()):
             try:
-                state, meta = self._read(step, like)
+                return *self._read(step), damaged
             except Exception:  # Orbax and its stores raise many kinds for damaged files
                 damaged.append(step)
-            else:
-                return state, meta, damaged
         what = f"all checkpoints are damaged ({damaged})" if damaged else "it has no checkpoint"
         raise InvalidInput("resume", f"{what}; start the run again with another --out")
 
-    def _read(self, step: int, like: _T) -> tuple[_T, dict[str, Any]]:
+    def _read(self, step: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         import orbax.checkpoint as ocp
 
-        template = _named(like)
-        items = ocp.args.Composite(
-            state=ocp.args.StandardRestore(
-                jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), template)
-            ),
-            meta=ocp.args.JsonRestore(),
-        )
+        items = ocp.args.Composite(state=ocp.args.StandardRestore(), meta=ocp.args.JsonRestore())
         restored: Any = self._manager.restore(step, args=items)
-        arrays = {name: np.asarray(restored.state[name]) for name in template}
+        arrays = {name: np.asarray(array) for name, array in restored.state.items()}
         meta: dict[str, Any] = dict(restored.meta)
         if meta.pop("digest") != _digest(arrays):
             raise ValueError(f"checkpoint {step} is not what was written")
-        return jax.tree.unflatten(jax.tree.structure(like), list(arrays.values())), meta
+        return arrays, meta
 
     def drop(self, steps: list[int]) -> None:
         """Deletes checkpoints, so that their steps can be saved again."""
@@ -105,10 +104,20 @@ def _named(tree: PyTree) -> dict[str, Any]:
     return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
 
 
+def _filled(like: _T, arrays: dict[str, np.ndarray]) -> _T:
+    """The arrays in a pytree's places."""
+    template = _named(like)
+    for name, leaf in template.items():
+        have = arrays.get(name)
+        if have is None or have.shape != leaf.shape or have.dtype != leaf.dtype:
+            raise InvalidInput("resume", f"the checkpoint's {name} is not of this configuration")
+    return jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name in template])
+
+
 def _digest(arrays: dict[str, np.ndarray]) -> str:
     """Of names, dtypes, shapes and bytes."""
     digest = hashlib.sha256()
-    for name, array in arrays.items():
+    for name, array in sorted(arrays.items()):
         digest.update(f"{name} {array.dtype} {array.shape}".encode())
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()

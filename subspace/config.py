@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-import optax
-from jaxtyping import PyTree
-
-from subspace import defaults, methods
-from subspace.basis import get_basis
-from subspace.errors import InvalidInput, lookup
-from subspace.exchange import AbstractExchange, Alone
-from subspace.methods import METHODS
+from subspace import defaults
+from subspace.errors import InvalidInput, in_phase, lookup
 from subspace.models import MODELS
+from subspace.phase import Phase
 
 MAY_CHANGE = frozenset({"epochs", "checkpoint_every", "data_dir"})
 """Fields in which a resumed run may differ from the one it continues."""
@@ -25,82 +19,85 @@ MAY_CHANGE = frozenset({"epochs", "checkpoint_every", "data_dir"})
 class RunConfig:
     """Everything that determines a run, apart from where it is written.
 
-    The subspace's fields (``dim`` … ``scale``) are None for a method without a subspace.
+    Attributes:
+        recalibrate_bn: at the end of every phase that trains in a subspace, replace batch
+            normalisation's running statistics by means over the training split.
+        source: folder of a finished run, from whose end, or on whose trajectory, this one goes on.
+        phases: one after the other.
     """
 
-    method: str
     dataset: str
     model: str
-    dim: int | None
-    basis: str | None
-    compartments: str | None
-    allocate: str | None
-    redraw_every: int | None
-    scale: str | None
-    sigma: float | None
-    antithetic: bool | None
-    shaping: str | None
-    learning_rate: float
-    momentum: float
-    weight_decay: float
-    epochs: int
-    batch_size: int
     augment: bool
     validation: float
     seed: int
     checkpoint_every: int
+    recalibrate_bn: bool
     data_dir: str | None
+    source: str | None
+    phases: tuple[Phase, ...]
 
     @classmethod
-    def resolve(cls, given: Mapping[str, Any]) -> RunConfig:
-        """Fills what isn't given with the defaults of the method, model and dataset.
+    def resolve(cls, given: Mapping[str, Any], then: Sequence[Mapping[str, Any]] = ()) -> RunConfig:
+        """Fills what isn't given with the defaults of the methods, model and dataset.
 
         Args:
-            given: fields by name; None means not given.
+            given: fields of the run and of its first phase by name; None means not given.
+            then: fields of each phase that follows, ``method`` among them.
 
         Raises:
             InvalidInput: a value that can't be used, or doesn't apply to the method.
+
+        Example:
+            >>> RunConfig.resolve({"method": "dldr", "epochs": 30}, [{"method": "pbfgs"}])
         """
         given = {name: value for name, value in given.items() if value is not None}
-        method = lookup("method", given.get("method", "rbd"), METHODS)
-        model, dataset = given.get("model", "fc"), given.get("dataset", "digits")
+        task = {name: given.pop(name) for name in TASK & given.keys()}
+        model, dataset = task.get("model", "fc"), task.get("dataset", "digits")
         lookup("model", model, MODELS)
-        for name in _SUBSPACE.keys() & given.keys() - method.options:
-            raise InvalidInput(name, f"does not apply to {method.name}; leave it out")
-        values = {name: _SUBSPACE[name] for name in method.options} | {
-            "method": method.name,
-            "model": model,
+        values = {
             "dataset": dataset,
-            "learning_rate": defaults.learning_rate(method.name, model, dataset).learning_rate,
-            "momentum": 0.0,
-            "weight_decay": 0.0,
-            "epochs": defaults.epochs(dataset),
-            "batch_size": 32,
+            "model": model,
             "augment": defaults.augment(dataset),
             "validation": 0.1,
             "seed": 0,
             "checkpoint_every": 1,
+            "recalibrate_bn": False,
+            "data_dir": None,
+            "source": None,
         }
-        values |= given
-        config = cls(**{field.name: values.get(field.name) for field in fields(cls)})  # pyright: ignore
+        config = cls(**(values | task), phases=())
+        start = "first" if config.source else "here"
+        phases: list[Phase] = []
+        for i, fields_ in enumerate([{"method": "rbd"} | given, *then]):
+            with in_phase(i, fields_["method"]):
+                phases.append(Phase.resolve(fields_, model=model, dataset=dataset, start=start))
+            start = "first" if phases[-1].sample_every is not None else "here"
+        config = cls(**(values | task), phases=tuple(phases))
         config.validate()
         return config
 
+    @property
+    def epochs(self) -> int:
+        """Of all phases together."""
+        return sum(phase.epochs for phase in self.phases)
+
+    @property
+    def methods(self) -> str:
+        """Such as ``"dldr-pbfgs"``."""
+        return "-".join(phase.method for phase in self.phases)
+
+    def sampled_by(self, index: int) -> int | None:
+        """The phase on whose samples phase ``index`` builds; None for those of the source."""
+        before = [i for i in range(index) if self.phases[i].sample_every is not None]
+        return before[-1] if before else None
+
     def validate(self) -> None:
         """Checks every field that can be checked without data."""
-        for name in ("dim", "epochs", "batch_size", "checkpoint_every", "redraw_every"):
-            value = getattr(self, name)
-            if value is not None and not 1 <= value < 2**31:  # steps are counted in 32 bits
-                what = "at least 1" if value < 1 else f"below {2**31}"
-                raise InvalidInput(name, f"must be {what}, got {value}")
-        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
+        if not 1 <= self.checkpoint_every < 2**31:
             raise InvalidInput(
-                "learning_rate", f"must be a positive number, got {self.learning_rate}"
+                "checkpoint_every", f"must be at least 1, and is {self.checkpoint_every}"
             )
-        if not 0 <= self.momentum < 1:
-            raise InvalidInput("momentum", f"must be at least 0 and below 1, got {self.momentum}")
-        if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
-            raise InvalidInput("weight_decay", f"must be 0 or more, got {self.weight_decay}")
         if not 0 <= self.validation < 1:
             raise InvalidInput(
                 "validation",
@@ -108,29 +105,23 @@ class RunConfig:
             )
         if not 0 <= self.seed < 2**32:
             raise InvalidInput("seed", f"must be between 0 and 4294967295, got {self.seed}")
-        if self.basis is not None:
-            get_basis(self.basis)
+        for i, phase in enumerate(self.phases):
+            with in_phase(i, phase.method):
+                self._validate_phase(i, phase)
 
-    def optimizer(
-        self,
-        params: PyTree,
-        exchange: AbstractExchange = Alone(),  # noqa: B008 (immutable)
-    ) -> optax.GradientTransformationExtraArgs:
-        """The method as an Optax transformation.
-
-        Raises:
-            InvalidInput: the subspace doesn't fit the parameters.
-        """
-        method = METHODS[self.method]
-        options = {name: getattr(self, name) for name in method.options}
-        if method.options:
-            options["seed"] = self.seed
-        step = method.build(
-            params, self.learning_rate, momentum=self.momentum, exchange=exchange, **options
-        )
-        if not self.weight_decay:
-            return step
-        return methods.chain(optax.add_decayed_weights(self.weight_decay), step)
+    def _validate_phase(self, index: int, phase: Phase) -> None:
+        phase.validate()
+        if not phase.on_trajectory:
+            return
+        sampling = self.sampled_by(index)
+        if sampling is None and self.source is None:
+            raise InvalidInput(
+                "method",
+                f"{phase.method} builds on a trajectory; sample one first, `subspace run dldr "
+                f"--then {phase.method}`, or go on from a run that has one, --from RUN",
+            )
+        if sampling is not None:
+            check_dim(phase, self.phases[sampling].samples)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -143,22 +134,24 @@ class RunConfig:
             InvalidInput: a field is missing or unknown, or its value can't be used.
         """
         expected = {field.name for field in fields(cls)}
-        if record.keys() != expected:
+        if record.keys() != expected or not record["phases"]:
             odd = ", ".join(sorted(record.keys() ^ expected))
             raise InvalidInput("resume", f"config.json is damaged or of another version: {odd}")
-        config = cls(**record)
+        phases = tuple(Phase.from_json(phase) for phase in record["phases"])
+        config = cls(**{**record, "phases": phases})
         config.validate()
         return config
 
 
-_SUBSPACE: dict[str, Any] = {
-    "dim": 250,
-    "basis": "hadamard",
-    "compartments": "whole",
-    "allocate": "same",
-    "redraw_every": 1,
-    "scale": "unit",
-    "sigma": 0.01,
-    "antithetic": False,
-    "shaping": "ranks",
-}
+TASK = frozenset(field.name for field in fields(RunConfig)) - {"phases"}
+"""The fields of a run that all its phases share."""
+
+
+def check_dim(phase: Phase, samples: int | None) -> None:
+    """Raises InvalidInput if so many samples don't span ``phase.dim`` directions."""
+    if samples is not None and phase.dim is not None and phase.dim > samples - 1:
+        raise InvalidInput(
+            "dim",
+            f"{phase.dim} directions need {phase.dim + 1} samples, and the trajectory has "
+            f"{samples}; lower dim, or sample longer or more often",
+        )

@@ -16,6 +16,7 @@ class Default(NamedTuple):
 
 
 _RBD = "RBD supplement, table 4"
+_DLDR = "DLDR paper"
 _OURS = "ours, by validation loss"
 _SGD = "RBD supplement, table 4, base rate × batch size 32"
 
@@ -47,6 +48,8 @@ LEARNING_RATES: tuple[Default, ...] = (
     Default("rbd", "*", "*", 2.0**-1, "a careful guess"),
     Default("fpd", "*", "*", 2.0**-1, "a careful guess"),
     Default("nes", "*", "*", 2.0**-2, "a careful guess"),
+    Default("dldr", "*", "*", 0.1, _DLDR),
+    Default("psgd", "*", "*", 1.0, _DLDR),
 )
 
 _SAME_LEARNING_RATES = {"cifar10_jpeg": "cifar10"}

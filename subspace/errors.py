@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import TypeVar
 
@@ -31,3 +32,15 @@ def lookup(field: str, name: str, table: Mapping[str, _T]) -> _T:
     near = get_close_matches(str(name), table, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise InvalidInput(field, f"unknown {field} {name!r}; {hint}choose from: {', '.join(table)}")
+
+
+@contextmanager
+def in_phase(index: int, method: str) -> Iterator[None]:
+    """Says of input that a phase after the first can't use that it came with ``then``."""
+    try:
+        yield
+    except InvalidInput as error:
+        if index == 0 or error.field == "then":
+            raise
+        what = "" if error.field == "method" else f"{method}: {error.field}: "
+        raise InvalidInput("then", f"{what}{error.reason}") from None

@@ -1,13 +1,14 @@
-"""The run folder: config.json, metrics.jsonl, summary.json, curve.png, checkpoints/."""
+"""The run folder: config.json, metrics.jsonl, summary.json, pictures, samples, checkpoints."""
 
 from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from subspace.config import MAY_CHANGE, RunConfig
+from subspace.config import MAY_CHANGE, TASK, RunConfig
 from subspace.errors import InvalidInput
 
 
@@ -20,7 +21,12 @@ class RunFolder:
         self.metrics_file = path / "metrics.jsonl"
         self.summary_file = path / "summary.json"
         self.curve_file = path / "curve.png"
+        self.variance_file = path / "variance.png"
         self.checkpoints = path / "checkpoints"
+
+    def trajectory_file(self, index: int) -> Path:
+        """The samples of a phase, counted from 0."""
+        return self.path / f"trajectory-{index + 1}.f32"
 
     def create(self, config: RunConfig) -> None:
         """Makes the folder and writes the configuration.
@@ -139,16 +145,24 @@ def resume_config(stored: RunConfig, given: dict[str, Any]) -> RunConfig:
     Raises:
         InvalidInput: something given differs from the run and can't change in the middle of it.
     """
-    record = stored.to_json()
+    changes = {}
+    first = stored.phases[0]
     for name, value in given.items():
-        if value is None or value == record.get(name):
+        have = getattr(stored if name in TASK else first, name)
+        if value is None or value == have:
             continue
-        if name not in MAY_CHANGE:
+        if name == "epochs" and len(stored.phases) > 1:
             raise InvalidInput(
-                name, f"the run to resume has {record.get(name)}, not {value}; leave it out"
+                name, "the run has several phases; let it finish, and go on from it with --from"
             )
-        record[name] = value
-    return RunConfig.from_json(record)
+        if name not in MAY_CHANGE:
+            raise InvalidInput(name, f"the run to resume has {have}, not {value}; leave it out")
+        changes[name] = value
+    if "epochs" in changes:
+        changes["phases"] = (replace(first, epochs=changes.pop("epochs")),)
+    config = replace(stored, **changes)
+    config.validate()
+    return config
 
 
 def write_json(path: Path, record: dict[str, Any]) -> None:

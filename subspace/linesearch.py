@@ -68,3 +68,9 @@ def backtracking(
         return scaled, BacktrackingState(*(a + b for a, b in zip(state, counts, strict=True)))
 
     return optax.GradientTransformationExtraArgs(init, update)  # pyright: ignore
+
+
+def search_counts(opt_state: optax.OptState) -> BacktrackingState | None:
+    """The counts in an optimizer state, wherever `backtracking` stands; None without one."""
+    nodes = jax.tree.leaves(opt_state, is_leaf=lambda node: isinstance(node, BacktrackingState))
+    return next((node for node in nodes if isinstance(node, BacktrackingState)), None)

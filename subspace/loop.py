@@ -1,11 +1,9 @@
-"""The training loop: epochs, records, checkpoints, stopping."""
+"""The training loop: phases, epochs, records, samples, checkpoints, stopping."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -16,69 +14,33 @@ from jaxtyping import Array, Bool, PyTree
 from subspace.checkpoint import Checkpoints
 from subspace.clock import Clock
 from subspace.folder import RunFolder
-from subspace.step import no_meters
+from subspace.linesearch import search_counts
+from subspace.snapshots import Snapshots
+from subspace.stage import Stage, Weights, dimensions
+from subspace.step import TrainState, no_meters
 from subspace.trainer import Trainer, means
+from subspace.watch import Diverged, Progress, Stopped, Watcher
 
 _LOG_SECONDS = 0.5  # between readings of the loss, each of which waits for the device
 
 
-@dataclass(frozen=True)
-class Progress:
-    """Where an epoch is, for whoever shows it; loss and accuracy are its running means."""
-
-    epoch: int
-    step: int
-    steps: int
-    loss: float
-    accuracy: float
-    examples_per_second: float
-
-
-class Stopped(Exception):
-    """A stop was asked for; a checkpoint of the last step is on disk."""
-
-
-class Diverged(Exception):
-    """The loss or a parameter is not finite; the last good checkpoint stays."""
-
-    def __init__(self, step: int, last_good: int | None):
-        self.step = step
-        self.last_good = last_good
-        super().__init__(f"the loss is not finite at step {step}")
-
-
-@dataclass(frozen=True)
-class Watcher:
-    """Whom a loop tells how it goes.
-
-    Attributes:
-        on_start: called once before the first step with the trainer and the steps done already.
-        on_progress: called about twice a second.
-        on_epoch: called with each epoch's record.
-        on_damaged: called on resuming with the steps of damaged checkpoints that were passed over.
-        should_stop: asked before every step; True saves a checkpoint and raises `Stopped`.
-    """
-
-    on_start: Callable[[Trainer, int], None] = lambda trainer, steps: None
-    on_progress: Callable[[Progress], None] = lambda progress: None
-    on_epoch: Callable[[dict[str, Any]], None] = lambda record: None
-    on_damaged: Callable[[list[int]], None] = lambda steps: None
-    should_stop: Callable[[], bool] = lambda: False
-
-
 def train(
-    trainer: Trainer, folder: RunFolder, *, resume: bool = False, watcher: Watcher = Watcher()
+    trainer: Trainer,
+    folder: RunFolder,
+    *,
+    resume: bool = False,
+    watcher: Watcher = Watcher(),  # noqa: B008 (immutable)
 ) -> dict[str, Any]:
-    """Trains to the last epoch.
+    """Trains to the last epoch of the last phase.
 
     Args:
         trainer: the pieces of the run.
-        folder: where records and checkpoints go; it holds the configuration already.
+        folder: where records, samples and checkpoints go; it holds the configuration already.
         resume: continue from the newest whole checkpoint there.
         watcher: is told how the run goes.
 
     Returns:
-        The last epoch's record and the figures on the test split.
+        The last epoch's record, the figures on the test split, and ``dimensions``, d.
 
     Raises:
         Stopped: the watcher asked for it.
@@ -90,6 +52,8 @@ def train(
         if resume:
             loop.restore()
             folder.rewrite(trainer.config, loop.done)
+        else:
+            loop.enter(0)
         watcher.on_start(trainer, loop.done)
         return loop.run()
     finally:
@@ -97,42 +61,95 @@ def train(
 
 
 class _Loop:
+    stage: Stage
+    state: TrainState
+    samples: Snapshots | None
+
     def __init__(self, trainer: Trainer, folder: RunFolder, watcher: Watcher):
         self.trainer, self.folder, self.watcher = trainer, folder, watcher
-        self.config, self.steps = trainer.config, trainer.steps
+        self.config = trainer.config
         self.checkpoints = Checkpoints(folder.checkpoints)
-        self.state = trainer.initial_state()
         self.done = 0  # steps: state.step, without asking the device
         self.saved: int | None = None
-        self.clock = Clock()
-        self.compiled = False
         self.began = time.perf_counter()
         split = trainer.dataset.train
         self.data = trainer.placed((np.asarray(split.images), np.asarray(split.labels)))
 
+    def enter(self, index: int) -> None:
+        """Begins a phase, from where the one before it ended unless it starts elsewhere."""
+        self.prepare(index)
+        weights = self.trainer.weights
+        if index:
+            weights = Weights(self.state.params, self.state.model_state)
+        self.state = self.trainer.placed(self.stage.state(self.stage.start or weights))
+        if self.samples:
+            self.samples.clear()
+            self.samples.append(self.trainer.row(self.state))
+
+    def prepare(self, index: int) -> None:
+        """All of a phase but its state."""
+        sampling = self.config.sampled_by(index)
+        rows = None
+        if self.config.phases[index].on_trajectory and sampling is not None:
+            samples = self.snapshots(sampling)
+            samples.cut(self.trainer.spans[sampling].end_step)  # or they are cut short
+            rows = samples.rows()
+        self.stage = self.trainer.stage(index, rows)
+        sampled = self.stage.phase.sample_every is not None
+        self.samples = self.snapshots(index) if sampled else None
+        self.clock = Clock()
+        self.compiled = False
+
+    def snapshots(self, index: int) -> Snapshots:
+        span = self.trainer.spans[index]
+        assert span.sample_every is not None
+        file = self.folder.trajectory_file(index)
+        return Snapshots(file, self.trainer.row_size, span.first_step, span.sample_every)
+
     def restore(self) -> None:
-        state, meta, damaged = self.checkpoints.restore(self.state)
+        state, meta, damaged = self.checkpoints.restore(self.template)
         self.state = self.trainer.placed(state)
         self.done = self.saved = int(meta["step"])
         self.began -= meta["seconds"]
         self.clock.seconds, self.clock.examples = meta["train_seconds"], meta["train_examples"]
+        if self.samples:
+            self.samples.cut(self.done)
         if damaged:
             self.checkpoints.drop(damaged)
             self.watcher.on_damaged(damaged)
 
+    def template(self, meta: dict[str, Any]) -> TrainState:
+        self.prepare(meta["phase"])
+        return self.stage.state(self.trainer.weights)
+
     def run(self) -> dict[str, Any]:
-        for epoch in range(self.done // self.steps, self.config.epochs):
+        for index in range(self.stage.span.index, len(self.trainer.spans)):
+            if index != self.stage.span.index:
+                self.enter(index)
+            self.watcher.on_phase(self.stage)
+            self.phase()
+        self.checkpoints.wait()
+        loss, accuracy = self.trainer.evaluate(self.state, self.trainer.dataset.test)
+        size = dimensions(self.stage.optimizer, self.state.params)
+        figures = {"test_loss": loss, "test_accuracy": accuracy, "dimensions": size}
+        return self.folder.records()[-1] | figures | {"seconds": self.seconds}
+
+    def phase(self) -> None:
+        """Trains from wherever the phase stands to its end."""
+        span = self.stage.span
+        begun = (self.done - span.first_step) // span.steps
+        for epoch in range(span.first_epoch + begun, span.end_epoch):
             self.epoch(epoch)
+            last = epoch + 1 == span.end_epoch
+            if last and self.config.recalibrate_bn and span.phase.dim is not None:
+                state = self.trainer.recalibrated(self.state)
+                self.state = self.state._replace(model_state=self.trainer.placed(state))
             record = self.record(epoch)
             self.state = self.state._replace(meters=self.trainer.placed(no_meters()))
             self.folder.append(record)
             self.watcher.on_epoch(record)
-            if epoch + 1 == self.config.epochs or (epoch + 1) % self.config.checkpoint_every == 0:
+            if last or (epoch + 1) % self.config.checkpoint_every == 0:
                 self.save()
-        self.checkpoints.wait()
-        loss, accuracy = self.trainer.evaluate(self.state, self.trainer.dataset.test)
-        last = self.folder.records()[-1]
-        return last | {"test_loss": loss, "test_accuracy": accuracy, "seconds": self.seconds}
 
     @property
     def seconds(self) -> float:
@@ -140,32 +157,39 @@ class _Loop:
 
     def epoch(self, epoch: int) -> None:
         """Trains from wherever the epoch stands to its end."""
-        order = self.trainer.placed(self.trainer.order(epoch))
+        span = self.stage.span
+        order = self.trainer.placed(self.trainer.order(span, epoch))
         logged = time.perf_counter()
         if self.compiled:
             self.clock.start()
-        while self.done < (epoch + 1) * self.steps:
+        while self.done < span.first_step + (epoch + 1 - span.first_epoch) * span.steps:
             if self.watcher.should_stop():
                 self.interrupt()
-            self.state = self.trainer.train_step(self.state, *self.data, order)
-            self.done += 1
-            self.clock.count(self.config.batch_size)
-            if not self.compiled:
-                jax.block_until_ready(self.state)
-                self.compiled = True
-                self.clock.start()
+            self.step(order)
             if time.perf_counter() - logged > _LOG_SECONDS:
                 self.log(epoch)
                 logged = time.perf_counter()
         jax.block_until_ready(self.state)
         self.clock.stop()
 
+    def step(self, order: Array) -> None:
+        self.state = self.stage.train_step(self.state, *self.data, order)
+        self.done += 1
+        self.clock.count(self.stage.phase.batch_size)
+        if not self.compiled:
+            jax.block_until_ready(self.state)
+            self.compiled = True
+            self.clock.start()
+        if self.samples and self.samples.due(self.done):
+            self.samples.append(self.trainer.row(self.state))
+
     def log(self, epoch: int) -> None:
         loss, accuracy = means([self.state.meters])
         self.check(loss)
-        step = self.done - epoch * self.steps
+        span = self.stage.span
+        step = self.done - span.first_step - (epoch - span.first_epoch) * span.steps
         rate = self.clock.rate
-        self.watcher.on_progress(Progress(epoch, step, self.steps, loss, accuracy, rate))
+        self.watcher.on_progress(Progress(epoch, step, span.steps, loss, accuracy, rate))
 
     def record(self, epoch: int) -> dict[str, Any]:
         loss, accuracy = means([self.state.meters])
@@ -173,6 +197,8 @@ class _Loop:
         validation = self.trainer.dataset.validation
         record = {
             "epoch": epoch + 1,
+            "phase": self.stage.span.index + 1,
+            "method": self.stage.phase.method,
             "step": self.done,
             "train_loss": loss,
             "train_accuracy": accuracy,
@@ -181,17 +207,24 @@ class _Loop:
             loss, accuracy = self.trainer.evaluate(self.state, validation)
             self.check(loss)
             record |= {"validation_loss": loss, "validation_accuracy": accuracy}
+        if self.done == self.stage.span.end_step < self.trainer.spans[-1].end_step:
+            loss, accuracy = self.trainer.evaluate(self.state, self.trainer.dataset.test)
+            record |= {"test_loss": loss, "test_accuracy": accuracy}
+        counts = search_counts(self.state.opt_state)
+        if counts is not None:  # since the phase began
+            record |= {"searches": int(counts.searches), "failed_searches": int(counts.failures)}
         return record | {"seconds": self.seconds, "examples_per_second": self.clock.rate}
 
     def check(self, loss: float) -> None:
         if not math.isfinite(loss):
             self.checkpoints.wait()
-            raise Diverged(self.done, self.saved)
+            raise Diverged(self.done, self.saved, self.stage.span.index)
 
     def save(self) -> None:
         self.check(0.0 if bool(_all_finite(self.state.params)) else math.nan)
         meta = {
             "step": self.done,
+            "phase": self.stage.span.index,
             "seconds": self.seconds,
             "train_seconds": self.clock.seconds,
             "train_examples": self.clock.examples,

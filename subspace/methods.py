@@ -1,23 +1,16 @@
-"""The methods, each a composition: subspace × probe × exchange × inner optimizer."""
+"""The methods in random subspaces, each a composition: subspace × probe × exchange × optimizer."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from typing import NamedTuple
 
 import optax
 from jaxtyping import PyTree
 
-from subspace.bfgs import scale_by_bfgs
-from subspace.core import AbstractBasis, AbstractSubspace
+from subspace.core import AbstractBasis
 from subspace.exchange import AbstractExchange, Alone
-from subspace.linesearch import backtracking
-from subspace.newton import scale_by_newton
 from subspace.partition import Label, Partition
 from subspace.probe import AbstractProbe, Backprop, Evolution
 from subspace.random import RandomSubspace
-from subspace.trajectory import TrajectorySubspace
-from subspace.transform import in_subspace
+from subspace.transform import chain, in_subspace
 
 
 def rbd(
@@ -121,6 +114,7 @@ def nes(
     sigma: float = 0.01,
     antithetic: bool = False,
     shaping: str = "ranks",
+    separate_batches: bool = False,
     exchange: AbstractExchange = Alone(),  # noqa: B008 (immutable)
 ) -> optax.GradientTransformationExtraArgs:
     """Natural evolution strategies: as `rbd`, but slopes are measured by evaluating the loss.
@@ -130,7 +124,7 @@ def nes(
     ``hadamard``, ``coordinate`` or ``sparse`` unless d is small.
 
     Args:
-        sigma, antithetic, shaping: see `subspace.probe.Evolution`.
+        sigma, antithetic, shaping, separate_batches: see `subspace.probe.Evolution`.
 
     Others, and errors, as for `rbd`.
     """
@@ -144,71 +138,10 @@ def nes(
         scale=scale,
         seed=seed,
     )
-    probe = Evolution(sigma=sigma, antithetic=antithetic, shaping=shaping)
+    probe = Evolution(
+        sigma=sigma, antithetic=antithetic, shaping=shaping, separate_batches=separate_batches
+    )
     return _redrawn(space, learning_rate, momentum, exchange, probe)
-
-
-def p_sgd(
-    space: TrajectorySubspace,
-    learning_rate: optax.ScalarOrSchedule = 1.0,
-    *,
-    momentum: float = 0.9,
-    exchange: AbstractExchange = Alone(),  # noqa: B008 (immutable)
-) -> optax.GradientTransformationExtraArgs:
-    """P-SGD: SGD with momentum in the principal directions of a trajectory (Li et al. 2022).
-
-    Args:
-        space: from `TrajectorySubspace.fit`; start at the trajectory's first snapshot.
-        learning_rate: the paper's 1, ×0.1 at epochs 30 and 50.
-        momentum: of the coordinates.
-        exchange: how workers combine coordinates.
-    """
-    return in_subspace(space, optax.sgd(learning_rate, momentum or None), exchange=exchange)
-
-
-def p_bfgs(
-    space: AbstractSubspace,
-    *,
-    pairs: str = "shared",
-    damping: float = 0.2,
-    on_failure: str = "stay",
-    exchange: AbstractExchange = Alone(),  # noqa: B008 (immutable)
-) -> optax.GradientTransformationExtraArgs:
-    """P-BFGS: BFGS with a backtracking line search in a fixed subspace (Li et al. 2022).
-
-    Its ``update`` needs ``params``, ``value`` and ``value_fn``. The paper as published:
-    ``pairs="paper", damping=0, on_failure="paper"``.
-
-    Args:
-        space: fixed; usually from `TrajectorySubspace.fit`.
-        pairs, damping: see `subspace.bfgs.scale_by_bfgs`.
-        on_failure: see `subspace.linesearch.backtracking`.
-        exchange: how workers combine coordinates and losses.
-    """
-    direction = scale_by_bfgs(pairs=pairs, damping=damping)
-    search = backtracking(on_failure=on_failure)
-    return in_subspace(space, chain(direction, optax.scale(-1.0), search), exchange=exchange)
-
-
-def p_newton(
-    space: AbstractSubspace,
-    *,
-    damping: float = 1e-3,
-    exchange: AbstractExchange = Alone(),  # noqa: B008 (immutable)
-) -> optax.GradientTransformationExtraArgs:
-    """Damped Newton steps with a backtracking line search in a fixed subspace of d ≤ 64 or so.
-
-    As `p_bfgs`, with the exact Hessian of the mini-batch's loss in the d coordinates instead of an
-    estimate. Its ``update`` needs ``params``, ``value`` and ``value_fn``.
-
-    Args:
-        space: fixed; usually from `TrajectorySubspace.fit`.
-        damping: see `subspace.newton.scale_by_newton`.
-        exchange: how workers combine coordinates and losses.
-    """
-    direction = scale_by_newton(damping=damping)
-    search = backtracking()
-    return in_subspace(space, chain(direction, optax.scale(-1.0), search), exchange=exchange)
 
 
 def sgd(
@@ -222,32 +155,3 @@ def sgd(
     del params
     average = optax.stateless(lambda grads, params: exchange(grads))
     return chain(average, optax.sgd(learning_rate, momentum or None))
-
-
-def chain(*steps: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
-    """`optax.chain`, typed as what it returns: a transformation that passes extra arguments on."""
-    return optax.with_extra_args_support(optax.chain(*steps))
-
-
-class Method(NamedTuple):
-    """A method as the command line knows it."""
-
-    name: str
-    build: Callable[..., optax.GradientTransformationExtraArgs]
-    options: frozenset[str]
-    """The fields of a run's configuration that describe its subspace."""
-    description: str
-
-
-_FIXED = frozenset({"dim", "basis", "compartments", "allocate", "scale"})
-_NES = _FIXED | {"redraw_every", "sigma", "antithetic", "shaping"}
-
-METHODS: dict[str, Method] = {
-    method.name: method
-    for method in (
-        Method("sgd", sgd, frozenset(), "plain SGD on all D parameters: the yardstick"),
-        Method("rbd", rbd, _FIXED | {"redraw_every"}, "SGD in a random subspace, new every step"),
-        Method("fpd", fpd, _FIXED, "SGD in one random subspace, fixed for the whole run"),
-        Method("nes", nes, _NES, "evolution strategies in a random subspace, new every step"),
-    )
-}

@@ -27,7 +27,7 @@ class AbstractProbe(eqx.Module):
         space: AbstractSubspace,
         grads: PyTree,
         params: PyTree | None,
-        value_fn: Callable[[PyTree], object] | None,
+        value_fn: Callable[..., object] | None,
     ) -> Coords:
         """The slopes ``d loss / d coordinate``."""
 
@@ -41,7 +41,7 @@ class Backprop(AbstractProbe):
         space: AbstractSubspace,
         grads: PyTree,
         params: PyTree | None,
-        value_fn: Callable[[PyTree], object] | None,
+        value_fn: Callable[..., object] | None,
     ) -> Coords:
         return space.project(grads)
 
@@ -67,12 +67,16 @@ class Evolution(AbstractProbe):
         shaping: ``"ranks"``, ``"normalise"`` or ``"none"``.
         chunk: directions that are evaluated together, which bounds memory to about
             ``chunk`` copies of the parameters and activations.
+        separate_batches: measure each direction on a share of its own of the step's examples, as
+            the RBD reference code does: ``value_fn(params, (i, d))`` is then to return the loss on
+            the i-th of d shares.
     """
 
     sigma: float = eqx.field(static=True, default=0.01)
     antithetic: bool = eqx.field(static=True, default=True)
     shaping: str = eqx.field(static=True, default="none")
     chunk: int = eqx.field(static=True, default=8)
+    separate_batches: bool = eqx.field(static=True, default=False)
 
     def __check_init__(self):
         if not self.sigma > 0:
@@ -87,7 +91,7 @@ class Evolution(AbstractProbe):
         space: AbstractSubspace,
         grads: PyTree,
         params: PyTree | None,
-        value_fn: Callable[[PyTree], object] | None,
+        value_fn: Callable[..., object] | None,
     ) -> Coords:
         if params is None or value_fn is None:
             raise ValueError("Evolution needs `params` and `value_fn`")
@@ -96,7 +100,8 @@ class Evolution(AbstractProbe):
 
         def loss(i: Int[Array, ""], distance: float) -> Any:
             one = jnp.zeros_like(origin).at[i].set(np.float32(distance))
-            return value_fn(jax.tree.map(jnp.add, params, space.lift(unravel(one))))
+            moved = jax.tree.map(jnp.add, params, space.lift(unravel(one)))
+            return value_fn(moved, *([(i, origin.size)] if self.separate_batches else []))
 
         def measure(i: Int[Array, ""]) -> Any:
             ahead = loss(i, length)

@@ -2,43 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from subspace import data
-from subspace.checkpoint import Checkpoints
 from subspace.config import RunConfig
 from subspace.errors import InvalidInput
 from subspace.folder import RunFolder, resume_config, write_json
-from subspace.loop import Diverged, Stopped, Watcher, train
-from subspace.report import plot_curves, summarize
-from subspace.step import TrainState
+from subspace.loop import train
+from subspace.report import plot_curves, plot_variance, summarize
+from subspace.snapshots import read_rows
+from subspace.source import newest_weights, read_source, taken_over
 from subspace.trainer import Trainer
+from subspace.trajectory import explained_variance_ratio
+from subspace.watch import Diverged, Stopped, Watcher
 
 
 def request(
-    given: Mapping[str, Any], out: Path | None = None, resume: bool = False
+    given: Mapping[str, Any],
+    out: Path | None = None,
+    resume: bool = False,
+    then: Sequence[Mapping[str, Any]] = (),
 ) -> tuple[RunConfig, RunFolder]:
     """The configuration and folder that a request means; writes nothing.
 
     Args:
-        given: fields of `RunConfig`; what is missing or None takes its default, or on resuming
-            the value of the run.
+        given: fields of `RunConfig` and of its first phase; what is missing or None takes its
+            default, or on resuming the value of the run.
         out: the run's folder; by default a new one under ``runs/``.
         resume: continue the run in ``out``.
+        then: fields of the phases that follow.
 
     Raises:
         InvalidInput: something can't be used; says which and what to do.
     """
     if not resume:
-        config = RunConfig.resolve(given)
-        folder = RunFolder(out or _free(f"{config.method}-{config.model}-{config.dataset}"))
+        config = RunConfig.resolve(taken_over(given), then)
+        folder = RunFolder(out or _free(f"{config.methods}-{config.model}-{config.dataset}"))
         folder.check_free()
         return config, folder
     if out is None:
         raise InvalidInput("resume", "say which run: --out RUN --resume")
+    if then:
+        raise InvalidInput("then", "a run to resume has its phases already; leave it out")
     folder = RunFolder(out)
     config = resume_config(folder.read_config(), dict(given))
     folder.check_resumable(config)
@@ -76,26 +84,35 @@ def execute(
         InvalidInput: before anything is written.
         Stopped, Diverged: see `subspace.loop.train`.
     """
-    trainer = Trainer(config, load(config))
+    trainer = Trainer(config, load(config), lambda fresh: read_source(config, fresh))
     if not resume:
         folder.create(config)
     try:
         results = train(trainer, folder, resume=resume, watcher=watcher)
     except (Stopped, Diverged):
-        _draw(folder, config)
+        _draw(folder, trainer)
         raise
-    _draw(folder, config)
-    summary = summarize(trainer, results)
+    summary = summarize(trainer, results, folder.records()) | _draw(folder, trainer)
     write_json(folder.summary_file, summary)
     return summary
 
 
-def _draw(folder: RunFolder, config: RunConfig) -> None:
-    records = folder.records()
+def _draw(folder: RunFolder, trainer: Trainer) -> dict[str, Any]:
+    """Draws what there is to draw; returns what the summary has to say of the trajectory."""
+    config, records = trainer.config, folder.records()
     if records:
-        size = f", d = {config.dim}" if config.dim else ""
-        title = f"{config.method} · {config.model} · {config.dataset}{size}"
-        plot_curves(folder.curve_file, [("", records)], title)
+        dims = {f"d = {phase.dim:g}" for phase in config.phases if phase.dim}
+        title = f"{config.methods} · {config.model} · {config.dataset}"
+        plot_curves(folder.curve_file, [("", records)], ", ".join([title, *sorted(dims)]))
+    sampling = config.sampled_by(len(config.phases))
+    if sampling is None or not folder.trajectory_file(sampling).exists():
+        return {}
+    rows = read_rows(folder.trajectory_file(sampling), trainer.row_size)
+    if len(rows) < 3:  # one direction explains everything
+        return {}
+    ratio = explained_variance_ratio(rows[:, : trainer.parameters])
+    plot_variance(folder.variance_file, ratio, f"trajectory of {len(rows)} samples")
+    return {"explained_variance_ratio": [float(share) for share in ratio]}
 
 
 def evaluate(folder: RunFolder, split: str = "test", data_dir: str | None = None) -> dict[str, Any]:
@@ -117,26 +134,15 @@ def evaluate(folder: RunFolder, split: str = "test", data_dir: str | None = None
         raise InvalidInput("split", f"unknown split {split!r}; use train, validation or test")
     config = folder.read_config("run")
     folder.check_checkpoints("run")
-    config = replace(config, data_dir=data_dir or config.data_dir)
+    config = replace(config, data_dir=data_dir or config.data_dir, source=None)
     trainer = Trainer(config, load(config))
     part = getattr(trainer.dataset, split)
     if not len(part.labels):
         raise InvalidInput("split", f"the run has no {split} split; use train or test")
-    state, step, damaged = _newest(folder, trainer)
-    loss, accuracy = trainer.evaluate(trainer.placed(state), part)
-    figures = {"split": split, "step": step, "loss": loss, "accuracy": accuracy}
+    weights, meta, damaged = newest_weights(folder, trainer.weights, "run")
+    loss, accuracy = trainer.evaluate(trainer.placed(weights), part)
+    figures = {"split": split, "step": int(meta["step"]), "loss": loss, "accuracy": accuracy}
     return figures | {"damaged": damaged}
-
-
-def _newest(folder: RunFolder, trainer: Trainer) -> tuple[TrainState, int, list[int]]:
-    checkpoints = Checkpoints(folder.checkpoints)
-    try:
-        state, meta, damaged = checkpoints.restore(trainer.initial_state())
-    except InvalidInput as error:
-        raise InvalidInput("run", error.reason) from None
-    finally:
-        checkpoints.close()
-    return state, int(meta["step"]), damaged
 
 
 def compare(folders: list[RunFolder], plot: Path | None = None) -> list[dict[str, Any]]:

@@ -48,13 +48,17 @@ def data_mesh() -> Mesh:
 
 
 class Task(NamedTuple):
-    """What a step trains: the model without its parameters, the optimizer, and the batches."""
+    """What a step trains: the model without its parameters, the optimizer, and the batches.
+
+    ``steps`` are those of an epoch; epochs are counted from ``first_step``.
+    """
 
     static: PyTree
     optimizer: optax.GradientTransformationExtraArgs
     mesh: Mesh
     batch_size: int
     steps: int
+    first_step: int
     augment: bool
     seed: int
 
@@ -71,11 +75,15 @@ def make_train_step(task: Task) -> Callable[..., TrainState]:
 
     def step(state: TrainState, images, labels, order):
         place = lax.axis_index(AXIS) * local + jnp.arange(local)
-        chosen = order[state.step % task.steps * task.batch_size + place]
-        batch = _inputs(task, images[chosen], root, state.step, place)
+        step_in_epoch = (state.step - task.first_step) % task.steps
+        chosen = order[step_in_epoch * task.batch_size + place]
+        batch = _inputs(task, images[chosen], root, state.step, place), labels[chosen]
 
-        def loss_fn(params):
-            return _loss(eqx.combine(params, task.static), state.model_state, batch, labels[chosen])
+        def loss_fn(params, examples=batch):
+            return _loss(eqx.combine(params, task.static), state.model_state, *examples)
+
+        def value_fn(params, *part):
+            return loss_fn(params, _share(batch, *part[0]) if part else batch)[0]
 
         (loss, (correct, model_state)), grads = jax.value_and_grad(loss_fn, has_aux=True)(
             state.params
@@ -85,7 +93,7 @@ def make_train_step(task: Task) -> Callable[..., TrainState]:
             state.opt_state,
             state.params,
             value=lax.pmean(loss, AXIS),
-            value_fn=lambda params: loss_fn(params)[0],
+            value_fn=value_fn,
         )
         meters = Meters(
             state.meters.loss + lax.psum(loss * local, AXIS),
@@ -105,6 +113,12 @@ def _inputs(
         return prepare(images)
     key = jax.random.fold_in(root, step)
     return augment(images, jax.vmap(lambda i: jax.random.fold_in(key, i))(place))
+
+
+def _share(batch: Any, index: Int[Array, ""], count: int) -> Any:
+    """The index-th of ``count`` equal shares of a batch; what is left over belongs to none."""
+    size = len(batch[1]) // count
+    return jax.tree.map(lambda x: lax.dynamic_slice_in_dim(x, index * size, size), batch)
 
 
 def _loss(
@@ -137,6 +151,19 @@ def make_eval_step(static: PyTree, mesh: Mesh) -> Callable[..., Meters]:
 
     specs = (P(), P(), P(AXIS), P(AXIS), P(AXIS))
     return jax.jit(_on_mesh(evaluate, mesh, specs))
+
+
+def make_statistics_step(static: PyTree, mesh: Mesh) -> Callable[..., PyTree]:
+    """A jitted ``measure(params, model_state, images) -> model_state``.
+
+    The new state holds the statistics of this batch, uint8 (B, H, W, C), alone.
+    """
+    static = models.with_momentum(static, 0.0)
+
+    def measure(params, model_state, images):
+        return models.apply(eqx.combine(params, static), model_state, prepare(images))[1]
+
+    return jax.jit(_on_mesh(measure, mesh, (P(), P(), P(AXIS))))
 
 
 def _on_mesh(f: Callable[..., Any], mesh: Mesh, in_specs: Any) -> Callable[..., Any]:

@@ -1,21 +1,26 @@
-"""What a run is made of: model, optimizer, steps, data order, evaluation."""
+"""What a run is made of: model, phases, data order, evaluation."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Float
 
 from subspace import models
-from subspace.config import RunConfig
+from subspace.config import RunConfig, check_dim
 from subspace.data import Dataset, Split
-from subspace.errors import InvalidInput
+from subspace.errors import InvalidInput, in_phase
 from subspace.exchange import Mean
+from subspace.phase import Phase
+from subspace.random import RandomSubspace
+from subspace.stage import Source, Span, Stage, Weights, dimensions, spans
 from subspace.step import (
     AXIS,
     Meters,
@@ -23,10 +28,10 @@ from subspace.step import (
     TrainState,
     data_mesh,
     make_eval_step,
+    make_statistics_step,
     make_train_step,
-    no_meters,
 )
-from subspace.transform import coordinates
+from subspace.trajectory import TrajectorySubspace
 
 _EVAL_BATCH = 256
 
@@ -34,82 +39,163 @@ _EVAL_BATCH = 256
 class Trainer:
     """The pieces of a run, built from a configuration and data.
 
+    Args:
+        config: of the run.
+        dataset: its data.
+        source: gives, for freshly drawn weights, what the run takes over from another one.
+
     Raises:
-        InvalidInput: the model, the batch size or the subspace doesn't fit the data.
+        InvalidInput: the model, a batch size or a subspace doesn't fit the data.
     """
 
-    def __init__(self, config: RunConfig, dataset: Dataset):
+    def __init__(
+        self,
+        config: RunConfig,
+        dataset: Dataset,
+        source: Callable[[Weights], Source | None] = lambda fresh: None,
+    ):
         self.config = config
         self.dataset = dataset
         self.mesh = data_mesh()
-        self.steps = len(dataset.train.labels) // config.batch_size
-        self._check_batch()
         init_key = jax.random.fold_in(jax.random.key(config.seed, impl="threefry2x32"), 2**31)
-        model, self._model_state = models.build(
+        model, model_state = models.build(
             config.model, dataset.shape, dataset.classes, key=init_key
         )
-        self.params, static = eqx.partition(
+        params, self._static = eqx.partition(
             models.with_axis(model, ("batch", AXIS)), eqx.is_inexact_array
         )
-        self.parameters = models.parameter_count(self.params)
-        self.optimizer = config.optimizer(self.params, Mean(AXIS))
-        task = Task(
-            static=static,
-            optimizer=self.optimizer,
-            mesh=self.mesh,
-            batch_size=config.batch_size,
-            steps=self.steps,
-            augment=config.augment,
-            seed=config.seed,
-        )
-        self.train_step = make_train_step(task)
-        self.eval_step = make_eval_step(static, self.mesh)
+        fresh = Weights(params, model_state)
+        self.weights, self._source_rows = source(fresh) or Source(fresh, None)
+        self.parameters = models.parameter_count(params)
+        self.spans = spans(config.phases, len(dataset.train.labels))
+        for span in self.spans:
+            with in_phase(span.index, span.phase.method):
+                self._check(span)
+        self._evaluate = make_eval_step(self._static, self.mesh)
 
-    def _check_batch(self) -> None:
-        config, examples = self.config, len(self.dataset.train.labels)
-        if config.batch_size > examples:
+    def _check(self, span: Span) -> None:
+        phase, examples = span.phase, len(self.dataset.train.labels)
+        workers = self.mesh.size
+        if phase.batch_size > examples:
             raise InvalidInput(
-                "batch_size", f"{config.batch_size} exceeds the training split ({examples})"
+                "batch_size", f"{phase.batch_size} exceeds the training split ({examples})"
             )
-        if config.batch_size % self.mesh.size:
+        if phase.batch_size % workers:
             raise InvalidInput(
                 "batch_size",
-                f"{config.batch_size} can't be divided among {self.mesh.size} devices; "
-                f"use a multiple of {self.mesh.size}",
+                f"{phase.batch_size} can't be divided among {workers} devices; "
+                f"use a multiple of {workers}",
+            )
+        target: Any = self.weights.params
+        if phase.on_trajectory:
+            self._check_samples(span)
+            target = RandomSubspace(target, dim=1)  # stands in for what is still to be sampled
+        optimizer = phase.optimizer(target, steps=1, seed=0)
+        directions = dimensions(optimizer, self.weights.params)
+        if phase.separate_batches and phase.batch_size < directions * workers:
+            raise InvalidInput(
+                "batch_size",
+                f"{phase.batch_size} examples can't be shared out among {directions} directions; "
+                f"use at least {directions * workers}",
             )
 
-    @property
-    def dimensions(self) -> int:
-        """d: coordinates that a step changes; D for a method without a subspace."""
-        coords = jax.eval_shape(lambda p: coordinates(self.optimizer.init(p)), self.params)
-        if coords is None:
-            return self.parameters
-        return sum(z.size for z in coords.values())
+    def _check_samples(self, span: Span) -> None:
+        sampling = self.config.sampled_by(span.index)
+        if sampling is not None:
+            check_dim(span.phase, self.spans[sampling].samples)
+        elif self._source_rows is not None:
+            check_dim(span.phase, len(self._source_rows))
 
-    def initial_state(self) -> TrainState:
-        opt_state = self.optimizer.init(self.params)
-        state = TrainState(self.params, self._model_state, opt_state, jnp.int32(0), no_meters())
-        return self.placed(jax.tree.map(jnp.array, state))  # a copy, as steps donate it
+    @property
+    def row_size(self) -> int:
+        """Numbers in a sample of the trajectory: parameters, then the model's state."""
+        return sum(leaf.size for leaf in jax.tree.leaves(self.weights))
+
+    def row(self, weights: Weights | TrainState) -> Float[np.ndarray, " n"]:
+        """A sample of the trajectory."""
+        leaves = jax.tree.leaves((weights.params, weights.model_state))
+        return np.concatenate([np.ravel(np.asarray(leaf)) for leaf in leaves])
+
+    def stage(self, index: int, rows: Float[np.ndarray, "t n"] | None = None) -> Stage:
+        """A phase, ready to run.
+
+        Args:
+            index: of the phase.
+            rows: for a phase on a trajectory, its samples, each as from `row`; by default those of
+                the run that this one goes on from.
+
+        Raises:
+            InvalidInput: the samples don't span as many directions as wanted.
+        """
+        span, phase = self.spans[index], self.config.phases[index]
+        target: Any = self.weights.params
+        start = None
+        if phase.on_trajectory:
+            rows = self._source_rows if rows is None else rows
+            assert rows is not None
+            assert phase.dim is not None
+            with in_phase(index, phase.method):
+                target = TrajectorySubspace.fit(
+                    rows[:, : self.parameters], phase.dim, self.weights.params
+                )
+            start = self._start(phase, rows)
+        optimizer = phase.optimizer(
+            target, steps=span.steps, seed=self.config.seed, exchange=Mean(AXIS)
+        )
+        task = Task(
+            static=self._static,
+            optimizer=optimizer,
+            mesh=self.mesh,
+            batch_size=phase.batch_size,
+            steps=span.steps,
+            first_step=span.first_step,
+            augment=self.config.augment,
+            seed=self.config.seed,
+        )
+        return Stage(span, optimizer, make_train_step(task), start)
+
+    def _start(self, phase: Phase, rows: Float[np.ndarray, "t n"]) -> Weights | None:
+        if phase.start == "here":
+            return None
+        _, unravel = ravel_pytree(self.weights)
+        return unravel(jnp.asarray(rows[0 if phase.start == "first" else -1]))
 
     def placed(self, arrays: Any) -> Any:
         """The arrays on every device."""
         everywhere = jax.sharding.NamedSharding(self.mesh, jax.sharding.PartitionSpec())
         return jax.device_put(arrays, everywhere)
 
-    def order(self, epoch: int) -> np.ndarray:
-        """The examples of an epoch, in order: a function of (seed, epoch) alone."""
+    def order(self, span: Span, epoch: int) -> np.ndarray:
+        """The examples of an epoch of the run, in order: a function of (seed, epoch) alone."""
         examples = len(self.dataset.train.labels)
         shuffled = np.random.default_rng((self.config.seed, epoch)).permutation(examples)
-        return shuffled[: self.steps * self.config.batch_size].astype(np.int32)
+        return shuffled[: span.steps * span.phase.batch_size].astype(np.int32)
 
-    def evaluate(self, state: TrainState, split: Split) -> tuple[float, float]:
+    def evaluate(self, weights: Weights | TrainState, split: Split) -> tuple[float, float]:
         """Mean loss and accuracy over a whole split; NaN for an empty one."""
         size = -(-_EVAL_BATCH // self.mesh.size) * self.mesh.size
         totals = [
-            self.eval_step(state.params, state.model_state, *_padded(split, start, size))
+            self._evaluate(weights.params, weights.model_state, *_padded(split, start, size))
             for start in range(0, len(split.labels), size)
         ]
         return means(totals)
+
+    def recalibrated(self, weights: Weights | TrainState) -> Any:
+        """The model's state with batch statistics averaged over the training split.
+
+        The mean over batches of `_EVAL_BATCH` images, not augmented, at fixed parameters.
+        """
+        if not jax.tree.leaves(weights.model_state):
+            return weights.model_state
+        measure = make_statistics_step(self._static, self.mesh)
+        images = np.asarray(self.dataset.train.images)
+        size = min(_EVAL_BATCH, len(images)) // self.mesh.size * self.mesh.size
+        starts = range(0, len(images) - size + 1, size)
+        total: Any = None
+        for start in starts:
+            found = measure(weights.params, weights.model_state, images[start : start + size])
+            total = found if total is None else jax.tree.map(lambda a, b: a + b, total, found)
+        return jax.tree.map(lambda x: x / np.float32(len(starts)), total)
 
 
 def _padded(split: Split, start: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -67,7 +67,7 @@ class TrajectorySubspace(AbstractSubspace):
                 f"{dim} is neither from 1 to {count - 1}, which {count} snapshots allow, nor a "
                 "fraction of the variance below 1; lower it or take more snapshots",
             )
-        mean = snapshots.mean(axis=0, dtype=np.float64).astype(np.float32)
+        mean = _mean(snapshots)
         values, vectors = _principal(_gram(snapshots, mean))
         ratio = values / values.sum()
         if dim < 1:
@@ -94,6 +94,20 @@ class TrajectorySubspace(AbstractSubspace):
 
     def redraw(self, coords: Coords) -> tuple[AbstractSubspace, Coords]:
         return self, coords
+
+
+def explained_variance_ratio(snapshots: Float[np.ndarray, "t n"]) -> Float[np.ndarray, " r"]:
+    """What `TrajectorySubspace.fit` would find: the share of each direction, decreasing.
+
+    Raises:
+        InvalidInput: the snapshots are all equal.
+    """
+    values, _ = _principal(_gram(snapshots, _mean(snapshots)))
+    return values / values.sum()
+
+
+def _mean(snapshots: Float[np.ndarray, "t n"]) -> Float[np.ndarray, " n"]:
+    return snapshots.mean(axis=0, dtype=np.float64).astype(np.float32)
 
 
 def _blocks(size: int) -> list[slice]:

@@ -64,11 +64,13 @@ def in_subspace(
         state: SubspaceState,
         params: PyTree | None = None,
         *,
-        value_fn: Callable[[PyTree], Any] | None = None,
+        value_fn: Callable[..., Any] | None = None,
         **extra: Any,
     ) -> tuple[PyTree, SubspaceState]:
         space, coords, inner_state = state
-        agreed = None if value_fn is None else lambda params: exchange(value_fn(params))
+        agreed = None
+        if value_fn is not None:
+            agreed = lambda params, *part: exchange(value_fn(params, *part))  # noqa: E731
         slope = exchange(probe(space, updates, params, agreed))
         if agreed is not None and params is not None:
             extra |= {"value_fn": _chart(space, coords, params, agreed), "grad": slope}
@@ -91,7 +93,7 @@ def _chart(
     space: AbstractSubspace,
     coords: Coords,
     params: PyTree,
-    value_fn: Callable[[PyTree], Any],
+    value_fn: Callable[..., Any],
 ) -> Callable[[Coords], Any]:
     """The loss as a function of coordinates, ``z -> L(params + P (z - coords))``."""
 
@@ -107,3 +109,8 @@ def coordinates(opt_state: optax.OptState) -> Coords | None:
     nodes = jax.tree.leaves(opt_state, is_leaf=lambda node: isinstance(node, SubspaceState))
     found = [node.coords for node in nodes if isinstance(node, SubspaceState)]
     return found[0] if found else None
+
+
+def chain(*steps: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
+    """`optax.chain`, typed as what it returns: a transformation that passes extra arguments on."""
+    return optax.with_extra_args_support(optax.chain(*steps))

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from subspace.errors import InvalidInput
 from subspace.models.cnn import CNN
 from subspace.models.fc import FC
-from subspace.models.layers import BatchNorm, Conv, Dense, max_pool, with_axis
+from subspace.models.layers import BatchNorm, Conv, Dense, max_pool, with_axis, with_momentum
 from subspace.models.resnet import ResNet
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "max_pool",
     "parameter_count",
     "with_axis",
+    "with_momentum",
 ]
 
 

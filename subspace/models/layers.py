@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Sequence
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import equinox as eqx
 import jax
@@ -186,11 +186,21 @@ def with_axis(model: Model, axis_name: str | Sequence[str]) -> Model:
             ``check_vma=False``: with the check, JAX (0.10 to 0.12) takes no axis of ``vmap``.
     """
     names = axis_name if isinstance(axis_name, str) else tuple(axis_name)
+    return _changed(model, axis_name=names)
 
-    def rename(node):
-        return dataclasses.replace(node, axis_name=names) if isinstance(node, BatchNorm) else node
 
-    return jax.tree.map(rename, model, is_leaf=lambda node: isinstance(node, BatchNorm))
+def with_momentum(model: Model, momentum: float) -> Model:
+    """The same model, whose running statistics keep this share of the old ones at each batch."""
+    return _changed(model, momentum=momentum)
+
+
+def _changed(model: Model, **fields: Any) -> Model:
+    """The same model with other fields in its ``BatchNorm`` layers."""
+
+    def change(node):
+        return dataclasses.replace(node, **fields) if isinstance(node, BatchNorm) else node
+
+    return jax.tree.map(change, model, is_leaf=lambda node: isinstance(node, BatchNorm))
 
 
 def max_pool(x: Float[Array, "height width channels"]) -> Float[Array, "rows cols channels"]:

@@ -7,14 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from typer.testing import CliRunner, Result
 
-from subspace import run
 from subspace.checkpoint import Checkpoints
 from subspace.folder import RunFolder
-from subspace.trainer import Trainer
 from subspace_cli.main import app  # pyright: ignore[reportMissingImports]
 
 TINY = ("--dim", "20", "--batch-size", "64", "--lr", "0.5")
@@ -46,16 +43,23 @@ def snapshot(path: Path) -> dict[str, bytes | None]:
     }
 
 
+def final_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a run's newest checkpoint, which has to be whole."""
+    return _newest(path)[0]
+
+
 def final_state(path: Path) -> tuple[int, list[np.ndarray]]:
     """Step and arrays of a run's newest checkpoint, which has to be whole."""
-    folder = RunFolder(path)
-    config = folder.read_config()
-    trainer = Trainer(config, run.load(config))
-    checkpoints = Checkpoints(folder.checkpoints)
-    state, meta, damaged = checkpoints.restore(trainer.initial_state())
+    arrays, step = _newest(path)
+    return step, [arrays[name] for name in sorted(arrays)]
+
+
+def _newest(path: Path) -> tuple[dict[str, np.ndarray], int]:
+    checkpoints = Checkpoints(RunFolder(path).checkpoints)
+    arrays, meta, damaged = checkpoints.newest()
     checkpoints.close()
     assert not damaged
-    return meta["step"], [np.asarray(leaf) for leaf in jax.tree.leaves(state)]
+    return arrays, meta["step"]
 
 
 def assert_same_run(left: Path, right: Path) -> None:

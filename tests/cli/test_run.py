@@ -63,7 +63,7 @@ def test_what_it_writes(straight: Path):
     assert names == {"config.json", "metrics.jsonl", "summary.json", "curve.png", "checkpoints"}
     config = json.loads((straight / "config.json").read_text())
     assert RunConfig.from_json(config) == RunFolder(straight).read_config()
-    assert config["learning_rate"] == 0.5
+    assert config["phases"][0]["learning_rate"] == 0.5
     records = [json.loads(line) for line in (straight / "metrics.jsonl").read_text().splitlines()]
     assert [record["epoch"] for record in records] == [1, 2, 3]
     assert [record["step"] for record in records] == [STEPS, 2 * STEPS, 3 * STEPS]
@@ -117,7 +117,8 @@ def test_diverges_at_once(cli: Cli):
 def test_diverges_later(cli: Cli, copy: Callable[[Path], Path], straight: Path):
     path = copy(straight)
     config = json.loads((path / "config.json").read_text())
-    (path / "config.json").write_text(json.dumps(config | {"learning_rate": 1e30}))
+    config["phases"][0]["learning_rate"] = 1e30
+    (path / "config.json").write_text(json.dumps(config))
     result = cli("run", "rbd", "--out", path, "--resume", "--epochs", 5)
     assert result.exit_code == 3, result.output
     assert f"the last good checkpoint is {path}/checkpoints/{3 * STEPS};" in result.stderr

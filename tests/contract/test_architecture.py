@@ -16,13 +16,13 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "subspace"
 FOUNDATIONS = {
     *("errors", "core", "partition", "random", "probe", "exchange", "transform", "methods"),
-    *("trajectory", "bfgs", "linesearch", "newton"),
+    *("trajectory", "bfgs", "linesearch", "newton", "projected", "registry"),
 }
 """Modules that know nothing of data, runs or files; `basis` and `models` are such packages."""
 OUTER = {
     *("config", "defaults", "data", "data_cache", "tfds_find", "tfds_prepare", "tfds_source"),
     *("augment", "step", "trainer", "loop", "run", "report", "folder", "checkpoint"),
-    "clock",
+    *("clock", "phase", "stage", "snapshots", "source", "watch"),
 }
 HEAVY = [
     *("tensorflow_datasets", "tensorflow", "orbax", "matplotlib", "sklearn", "typer", "rich"),

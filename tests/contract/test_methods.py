@@ -9,21 +9,40 @@ import optax
 import pytest
 from problems import SIZE, START, close, coords_of, filled, flat, loss, make_step, train
 
-from subspace import RandomSubspace, SubspaceState, fpd, in_subspace, rbd, sgd
+from subspace import (
+    RandomSubspace,
+    SubspaceState,
+    TrajectorySubspace,
+    fpd,
+    in_subspace,
+    rbd,
+    sgd,
+)
 from subspace.basis import BASES
 from subspace.defaults import learning_rate
-from subspace.methods import METHODS
+from subspace.registry import METHODS
 from subspace.transform import coordinates
 
-FEWER = {"sgd": [None], "nes": ["hadamard", "normal", "coordinate"]}
-CASES = [(method, basis) for method in METHODS for basis in FEWER.get(method, BASES)]
+FEWER = {"nes": ["hadamard", "normal", "coordinate"]}
+CASES = [
+    (name, basis)
+    for name, method in METHODS.items()
+    for basis in FEWER.get(name, BASES if "basis" in method.options else [None])
+]
+LEFT = {"sgd": 1e-6, "dldr": 1e-6, "rbd": 0.15, "nes": 0.15}
 
 
-def build(method, basis, learning_rate=0.5, params=START, **options):
-    given = {"dim": 9, "basis": basis} if METHODS[method].options else {}
-    if method == "nes":  # as near to rbd as it comes, so that the same figures hold
+def build(name, basis, learning_rate=0.5, params=START, **options):
+    method = METHODS[name]
+    given = {"dim": 9, "basis": basis, "learning_rate": learning_rate}
+    if name == "nes":  # as near to rbd as it comes, so that the same figures hold
         given |= {"antithetic": True, "shaping": "none"}
-    return METHODS[method].build(params, learning_rate, **given, **options)
+    given = {key: value for key, value in (given | options).items() if key in method.arguments}
+    target = params
+    if method.on_trajectory:
+        walk = np.cumsum(np.random.default_rng(5).normal(size=(10, SIZE)), axis=0)
+        target = TrajectorySubspace.fit(walk.astype(np.float32), 9, params)
+    return method.build(target, **given)
 
 
 @pytest.mark.parametrize(("method", "basis"), CASES)
@@ -34,8 +53,7 @@ def test_descends_in_a_plain_loop_with_donated_buffers_and_one_compilation(metho
     params, state = train(optimizer, steps)
     # A step of 1/2 takes 3/4 of the loss that its subspace holds, d/D of all on average: RBD has
     # (1 - 0.75 · 9/61)³⁰ = 3% or so left, FPD the 85% or so outside its one subspace.
-    left = {"sgd": 1e-6, "rbd": 0.15, "nes": 0.15, "fpd": 0.95}[method]
-    assert float(loss(params)) < left * float(loss(START))
+    assert float(loss(params)) < LEFT.get(method, 0.95) * float(loss(START))
     assert all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves(params))
     # donation has not eaten what the optimizer was made of: another run starts the same
     for a, b in zip(jax.tree.leaves(kept), jax.tree.leaves(optimizer.init(START)), strict=True):
@@ -49,8 +67,9 @@ def test_state_is_plain_arrays_and_continues_after_a_round_trip(method):
     step = make_step(optimizer)
     params, state = train(optimizer, 2, step=step)
     numbers = jax.tree.map(np.asarray, (params, state))
-    assert all(leaf.dtype.kind in "fiu" for leaf in jax.tree.leaves(numbers))
-    assert sum(leaf.nbytes for leaf in jax.tree.leaves(state)) <= 4 * (2 * SIZE + 9)
+    assert all(leaf.dtype.kind in "fiub" for leaf in jax.tree.leaves(numbers))
+    size = sum(leaf.size for leaf in jax.tree.leaves(state))
+    assert size <= 2 * SIZE + 9 + (METHODS[method].on_trajectory and 9 * (SIZE + 10))
     straight, _ = step(params, state)
     close(step(*jax.tree.map(jnp.asarray, numbers))[0], straight, atol=0)
 
@@ -158,5 +177,6 @@ def test_coordinates_are_found_wherever_the_subspace_stands():
 
 
 def test_every_method_has_a_default_learning_rate_for_any_model_and_data():
-    for method in METHODS:
-        assert learning_rate(method, "any model", "any data").learning_rate > 0
+    for name, method in METHODS.items():
+        if "learning_rate" in method.options:
+            assert learning_rate(name, "any model", "any data").learning_rate > 0

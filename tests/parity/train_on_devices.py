@@ -40,10 +40,12 @@ def train(given, steps=None):
     config = RunConfig.resolve({"dataset": "digits", "epochs": 1, **given})
     trainer = Trainer(config, data.load("digits"))
     split = trainer.dataset.train
-    state = trainer.initial_state()
-    inputs = trainer.placed((np.asarray(split.images), np.asarray(split.labels), trainer.order(0)))
-    step = trainer.train_step.lower(state, *inputs).compile()
-    for _ in range(steps or trainer.steps):
+    stage = trainer.stage(0)
+    state = trainer.placed(stage.state(trainer.weights))
+    order = trainer.order(stage.span, 0)
+    inputs = trainer.placed((np.asarray(split.images), np.asarray(split.labels), order))
+    step = stage.train_step.lower(state, *inputs).compile()
+    for _ in range(steps or stage.span.steps):
         state = step(state, *inputs)
     numbers = [*jax.tree.leaves(state.params), *jax.tree.leaves(state.model_state), *state.meters]
     flat = np.concatenate([np.ravel(np.asarray(leaf, np.float32)) for leaf in numbers])

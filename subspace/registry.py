@@ -1,0 +1,109 @@
+"""The methods by name, as the command line and run configurations know them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import optax
+
+from subspace.methods import fpd, nes, rbd, sgd
+from subspace.projected import p_newton, p_plus_bfgs, p_sgd
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method, which of a phase's fields apply to it, and their defaults.
+
+    Attributes:
+        build: ``build(target, **arguments)``; the target is the parameters, or the subspace for a
+            method on a trajectory.
+        description: one line for people.
+        arguments: fields that `build` takes by keyword.
+        settings: fields that others look after.
+        on_trajectory: it needs the trajectory of an earlier phase or run.
+    """
+
+    name: str
+    build: Callable[..., optax.GradientTransformationExtraArgs]
+    description: str
+    arguments: Mapping[str, Any]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    on_trajectory: bool = False
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Every field that applies, with its default; None: it depends on more than the method."""
+        return {**self.arguments, **self.settings}
+
+
+_RATE = {"learning_rate": None, "momentum": 0.0}
+_FULL = {"weight_decay": 0.0, "milestones": (), "sample_every": None}
+_FIXED = _RATE | {
+    "dim": 250,
+    "basis": "hadamard",
+    "compartments": "whole",
+    "allocate": "same",
+    "scale": "unit",
+}
+_DRAWN = _FIXED | {"redraw_every": 1}
+_NES = _DRAWN | {
+    "sigma": 0.01,
+    "antithetic": False,
+    "shaping": "ranks",
+    "separate_batches": False,
+}
+_CHART = {"dim": 15, "start": None, "sample_every": None}
+_SECOND_ORDER = _CHART | {"epochs": 20, "batch_size": 1024}
+_SAMPLING = {
+    "weight_decay": 1e-4,
+    "milestones": (100, 150),
+    "sample_every": "epoch",
+    "epochs": 30,
+    "batch_size": 128,
+}
+_BFGS = {"pairs": "shared", "damping": 0.2, "on_failure": "stay", "alpha": 0.0, "momentum": 0.9}
+
+METHODS: dict[str, Method] = {
+    method.name: method
+    for method in (
+        Method("sgd", sgd, "plain SGD on all D parameters: the yardstick", _RATE, _FULL),
+        Method("rbd", rbd, "SGD in a random subspace, new every step", _DRAWN, _FULL),
+        Method("fpd", fpd, "SGD in one random subspace, fixed for the whole run", _FIXED, _FULL),
+        Method(
+            "nes", nes, "evolution strategies in a random subspace, new every step", _NES, _FULL
+        ),
+        Method(
+            "dldr",
+            sgd,
+            "SGD that records its trajectory, for psgd, pbfgs or newton to build on",
+            _RATE | {"momentum": 0.9},
+            _SAMPLING,
+        ),
+        Method(
+            "psgd",
+            p_sgd,
+            "SGD in the principal directions of a trajectory",
+            _RATE | {"momentum": 0.9},
+            _CHART | {"weight_decay": 0.0, "milestones": (30, 50), "epochs": 40, "batch_size": 128},
+            on_trajectory=True,
+        ),
+        Method(
+            "pbfgs",
+            p_plus_bfgs,
+            "BFGS in the principal directions of a trajectory",
+            _BFGS,
+            _SECOND_ORDER,
+            on_trajectory=True,
+        ),
+        Method(
+            "newton",
+            p_newton,
+            "damped Newton steps in the principal directions of a trajectory",
+            {"damping": 1e-3},
+            _SECOND_ORDER,
+            on_trajectory=True,
+        ),
+    )
+}

@@ -1,0 +1,112 @@
+"""A phase as it runs: its place among the run's epochs and steps, its optimizer, its step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Float, PyTree
+
+from subspace.phase import Phase
+from subspace.step import TrainState, no_meters
+from subspace.transform import coordinates
+
+
+class Weights(NamedTuple):
+    """What a phase hands on to the next one; named as in `TrainState`."""
+
+    params: PyTree
+    model_state: PyTree
+
+
+class Source(NamedTuple):
+    """What a run takes over from another one."""
+
+    weights: Weights
+    rows: Float[np.ndarray, "t n"] | None
+    """The samples of its trajectory, if it has one."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """A phase's place in a run.
+
+    Attributes:
+        steps: in an epoch.
+        first_epoch, first_step: how many there are before it.
+    """
+
+    index: int
+    phase: Phase
+    steps: int
+    first_epoch: int
+    first_step: int
+
+    @property
+    def end_epoch(self) -> int:
+        return self.first_epoch + self.phase.epochs
+
+    @property
+    def end_step(self) -> int:
+        return self.first_step + self.phase.epochs * self.steps
+
+    @property
+    def sample_every(self) -> int | None:
+        """Steps between samples."""
+        every = self.phase.sample_every
+        return self.steps if every == "epoch" else every  # pyright: ignore[reportReturnType]
+
+    @property
+    def samples(self) -> int:
+        """How many it takes, the first at its start."""
+        every = self.sample_every
+        return 0 if every is None else (self.end_step - self.first_step) // every + 1
+
+
+def spans(phases: Sequence[Phase], examples: int) -> tuple[Span, ...]:
+    """The phases' places in a run over so many training examples."""
+    placed: list[Span] = []
+    epoch = step = 0
+    for index, phase in enumerate(phases):
+        span = Span(index, phase, examples // phase.batch_size, epoch, step)
+        placed.append(span)
+        epoch, step = span.end_epoch, span.end_step
+    return tuple(placed)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A phase that is ready to run.
+
+    Attributes:
+        train_step: see `subspace.step.make_train_step`.
+        start: the weights that it starts from, if not those of the phase before it.
+    """
+
+    span: Span
+    optimizer: optax.GradientTransformationExtraArgs
+    train_step: Callable[..., TrainState]
+    start: Weights | None
+
+    @property
+    def phase(self) -> Phase:
+        return self.span.phase
+
+    def state(self, weights: Weights) -> TrainState:
+        """The state before the phase's first step; a copy, as steps donate it."""
+        opt_state = self.optimizer.init(weights.params)
+        step = jnp.int32(self.span.first_step)
+        return jax.tree.map(jnp.array, TrainState(*weights, opt_state, step, no_meters()))
+
+
+def dimensions(optimizer: optax.GradientTransformationExtraArgs, params: PyTree) -> int:
+    """d: coordinates that a step changes; D for a method without a subspace."""
+    coords: Any = jax.eval_shape(lambda p: coordinates(optimizer.init(p)), params)
+    if coords is None:
+        return sum(leaf.size for leaf in jax.tree.leaves(params))
+    return sum(z.size for z in coords.values())

@@ -1,0 +1,238 @@
+"""Runs of several phases: --then, --from, samples, and resuming in the middle of each phase."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cli_helpers import (
+    Cli,
+    assert_same_run,
+    check,
+    damage,
+    final_arrays,
+    invoke,
+    snapshot,
+    timeless,
+)
+
+from subspace import run
+from subspace.folder import RunFolder
+from subspace.trainer import Trainer
+from subspace.watch import Stopped, Watcher
+
+SAMPLE = ("run", "dldr", "--epochs", 3, "--batch-size", 256)
+PHASES = (
+    *("--then", "pbfgs:dim=2,epochs=2,batch_size=400"),
+    *("--then", "rbd:dim=20,epochs=1,batch-size=256,lr=0.5"),
+)
+# epochs of 5, 3 and 5 steps, so that phases end at steps 15, 21 and 26
+SIZE = 9610
+
+
+@pytest.fixture(scope="session")
+def three(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of three phases; not to be changed."""
+    path = tmp_path_factory.mktemp("runs") / "three"
+    result = invoke(*SAMPLE, *PHASES, "--out", path)
+    assert result.exit_code == 0, result.output
+    return path
+
+
+@pytest.fixture(scope="session")
+def sampled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that only samples; not to be changed."""
+    path = tmp_path_factory.mktemp("runs") / "sampled"
+    result = invoke(*SAMPLE, "--out", path)
+    assert result.exit_code == 0, result.output
+    return path
+
+
+def samples(path: Path) -> np.ndarray:
+    return np.fromfile(path / "trajectory-1.f32", np.float32).reshape(-1, SIZE)
+
+
+def test_records_and_summary_span_the_phases(three: Path):
+    records = RunFolder(three).records()
+    assert [record["epoch"] for record in records] == [1, 2, 3, 4, 5, 6]
+    assert [record["phase"] for record in records] == [1, 1, 1, 2, 2, 3]
+    assert [record["step"] for record in records] == [5, 10, 15, 18, 21, 26]
+    assert [record.get("searches") for record in records] == [None] * 3 + [3, 6, None]
+    summary = RunFolder(three).summary()
+    assert summary["method"] == "dldr-pbfgs-rbd"
+    assert (summary["epochs"], summary["steps"], summary["dimensions"]) == (6, 26, 20)
+    sampling, subspace, random = summary["phases"]
+    assert sampling["test_accuracy"] > 0.5
+    assert subspace["dim"] == 2
+    assert random["test_accuracy"] == summary["test_accuracy"]
+    assert sum(summary["explained_variance_ratio"]) == pytest.approx(1)
+    assert (three / "variance.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_samples_are_the_parameters_at_the_start_and_after_every_epoch(three: Path, sampled: Path):
+    rows = samples(three)
+    assert rows.shape == (4, SIZE)
+    np.testing.assert_array_equal(rows, samples(sampled))
+    config = RunFolder(sampled).read_config()
+    trainer = Trainer(config, run.load(config))
+    np.testing.assert_array_equal(rows[0], trainer.row(trainer.weights))
+    arrays = final_arrays(sampled)
+    flat = [arrays[name].ravel() for name in arrays if name.startswith("params.")]
+    np.testing.assert_array_equal(np.sort(rows[3]), np.sort(np.concatenate(flat)))
+    assert len(np.unique(rows[:, :100], axis=0)) == 4
+
+
+@pytest.mark.parametrize("step", [2, 5, 13, 15, 17, 20, 21, 24])
+def test_resumes_bit_for_bit_in_the_middle_of_every_phase(tmp_path: Path, three: Path, step: int):
+    folder = RunFolder(tmp_path / "run")
+    config = RunFolder(three).read_config()
+    asked = iter(range(100))
+    with pytest.raises(Stopped):
+        run.execute(config, folder, watcher=Watcher(should_stop=lambda: next(asked) == step))
+    assert not folder.summary_file.exists()
+    run.execute(config, folder, resume=True)
+    assert_same_run(folder.path, three)
+    np.testing.assert_array_equal(samples(folder.path), samples(three))
+
+
+def test_going_back_over_a_phase(cli: Cli, copy: Callable[[Path], Path], three: Path):
+    path = copy(three)
+    for step in (21, 26):
+        damage(path / "checkpoints" / str(step))
+    result = cli("run", "--out", path, "--resume")
+    assert result.exit_code == 0, result.output
+    assert "continuing after step 18 of 26" in result.stdout
+    assert_same_run(path, three)
+
+
+def test_start_of_a_phase_on_a_trajectory(cli: Cli, sampled: Path):
+    first, last = (
+        cli(
+            *("run", "psgd", "--from", sampled, "--dim", 1, "--lr", 1e-9, "--epochs", 1),
+            *("--start", start, "--out", start),
+        )
+        for start in ("first", "last")
+    )
+    assert first.exit_code == last.exit_code == 0, first.output + last.output
+    accuracy = {
+        name: RunFolder(Path(name)).summary()["test_accuracy"] for name in ("first", "last")
+    }
+    assert accuracy["last"] == RunFolder(sampled).summary()["test_accuracy"]
+    assert accuracy["first"] < accuracy["last"] - 0.3
+
+
+def test_from_a_sampling_run_is_as_then(cli: Cli, three: Path, sampled: Path):
+    given = ("--dim", 2, "--epochs", 2, "--batch-size", 400)
+    result = cli("run", "pbfgs", "--from", sampled, *given, "--out", "run")
+    assert result.exit_code == 0, result.output
+    ours = timeless(Path("run"))
+    assert ours[-1]["train_accuracy"] > 0.6
+    assert RunFolder(Path("run")).read_config().source == str(sampled)
+    theirs = timeless(three)[3]
+    # another data order, as epochs are counted anew, but from the same place
+    assert ours[0]["train_loss"] == pytest.approx(theirs["train_loss"], rel=0.2)
+    resumed = cli("run", "--out", "run", "--resume", "--epochs", 3)
+    assert resumed.exit_code == 0, resumed.output
+
+
+def test_going_on_from_a_run_starts_at_its_weights(cli: Cli, straight: Path):
+    given = ("--epochs", 1, "--lr", 1e-9)
+    assert cli("run", "sgd", "--from", straight, *given, "--out", "on").exit_code == 0
+    ours, theirs = RunFolder(Path("on")).summary(), RunFolder(straight).summary()
+    assert ours["test_accuracy"] == theirs["test_accuracy"]
+
+
+@pytest.mark.parametrize("phases", [("rbd", "sgd"), ("sgd", "rbd")])
+def test_hybrids_go_on_where_they_switch(cli: Cli, phases: tuple[str, str]):
+    first, second = phases
+    result = cli(
+        *("run", first, "--epochs", 2, "--batch-size", 64, "--lr", 0.1),
+        *("--then", f"{second}:epochs=1,batch_size=64", "--out", "run"),
+    )
+    assert result.exit_code == 0, result.output
+    losses = [record["train_loss"] for record in RunFolder(Path("run")).records()]
+    assert losses[2] < losses[1]
+
+
+def test_a_fraction_of_the_variance_and_newton(cli: Cli, sampled: Path):
+    given = ("--dim", 0.999, "--epochs", 1, "--batch-size", 600, "--json")
+    result = cli("run", "newton", "--from", sampled, *given)
+    assert result.exit_code == 0, result.output
+    summary = json.loads(result.stdout)
+    assert summary["dimensions"] in (2, 3)
+    assert summary["train_loss"] < 2.5
+
+
+def test_steps_between_samples(cli: Cli):
+    result = cli(*SAMPLE, "--sample-every", 4, "--out", "run")
+    assert result.exit_code == 0, result.output
+    assert len(samples(Path("run"))) == 15 // 4 + 1
+
+
+BAD_SOURCES = {
+    "--model": ("--model", "cnn"),
+    "--dataset": ("--dataset", "mnist"),
+    "--seed": ("--seed", 3),
+    "--validation": ("--validation", 0.5),
+    "--dim": ("--dim", 4),
+}
+
+
+@pytest.mark.parametrize("flag", BAD_SOURCES)
+def test_a_source_of_another_task(cli: Cli, tmp_path: Path, sampled: Path, flag: str):
+    given = ("--dim", 2) if flag != "--dim" else ()
+    check(cli("run", "psgd", "--from", sampled, *given, *BAD_SOURCES[flag]), f"{flag}: ")
+    assert snapshot(tmp_path) == {}
+
+
+def test_a_source_without_what_is_needed(
+    cli: Cli, tmp_path: Path, copy: Callable[[Path], Path], sampled: Path, straight: Path
+):
+    check(cli("run", "psgd", "--from", straight, "--dim", 2), "--from: ", "no trajectory")
+    short, gone, unfinished = copy(sampled), tmp_path / "gone", tmp_path / "unfinished"
+    short.rename(gone)
+    (gone / "trajectory-1.f32").unlink()
+    check(cli("run", "psgd", "--from", gone, "--dim", 2), "--from: ", "missing")
+    copy(sampled).rename(unfinished)
+    (unfinished / "summary.json").unlink()
+    check(cli("run", "psgd", "--from", unfinished, "--dim", 2), "--from: ", "--resume")
+    (copy(sampled) / "trajectory-1.f32").write_bytes(b"\0" * 1000)
+    path = tmp_path / "copies" / sampled.name
+    check(cli("run", "psgd", "--from", path, "--dim", 2), "--from: ", "damaged")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_trajectory_that_is_cut_short(cli: Cli, copy: Callable[[Path], Path], three: Path):
+    path = copy(three)
+    samples(path)[:2].tofile(path / "trajectory-1.f32")
+    damage(path / "checkpoints" / "26")
+    check(cli("run", "--out", path, "--resume"), "--resume: ", "cut short")
+
+
+def test_what_a_resumed_run_of_several_phases_can_not_change(cli: Cli, three: Path):
+    before = snapshot(three)
+    again = ("run", "dldr", "--out", three, "--resume")
+    check(cli(*again, "--then", "sgd"), "--then: ", "leave it out")
+    check(cli(*again, "--epochs", 5), "--epochs: ", "--from")
+    assert snapshot(three) == before
+
+
+def test_damaged_phases(cli: Cli, copy: Callable[[Path], Path], three: Path):
+    for change in ({"phases": []}, {"phases": [{}]}, {"phases": 3}):
+        path = copy(three)
+        record = json.loads((path / "config.json").read_text()) | change
+        (path / "config.json").write_text(json.dumps(record))
+        check(cli("run", "--out", path, "--resume"), "--resume: ", "damaged")
+        path.rename(path.with_name(str(len(str(change)))))
+
+
+def test_milestones_lower_the_learning_rate(cli: Cli):
+    given = ("--batch-size", 256, "--epochs", 3, "--momentum", 0, "--out")
+    assert cli("run", "sgd", *given, "plain").exit_code == 0
+    assert cli("run", "sgd", *given, "drop", "--milestones", "1,2").exit_code == 0
+    plain, drop = (timeless(Path(name)) for name in ("plain", "drop"))
+    assert plain[0] == drop[0]
+    assert drop[2]["train_loss"] > plain[2]["train_loss"]
