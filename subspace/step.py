@@ -158,10 +158,10 @@ def make_statistics_step(static: PyTree, mesh: Mesh) -> Callable[..., PyTree]:
 
     The new state holds the statistics of this batch, uint8 (B, H, W, C), alone.
     """
-    static = models.with_momentum(static, 0.0)
 
     def measure(params, model_state, images):
-        return models.apply(eqx.combine(params, static), model_state, prepare(images))[1]
+        model = models.with_momentum(eqx.combine(params, static), 0.0)
+        return models.apply(model, model_state, prepare(images))[1]
 
     return jax.jit(_on_mesh(measure, mesh, (P(), P(), P(AXIS))))
 

@@ -140,3 +140,11 @@ def test_nes_learns_from_evaluations_alone(cli: Cli):
     losses = [record["train_loss"] for record in RunFolder(Path("runs/nes-fc-digits")).records()]
     assert losses[-1] < 0.8 * losses[0]
     assert json.loads(result.stdout.splitlines()[-1])["dimensions"] == 30
+
+
+def test_nes_with_a_mini_batch_for_every_direction(cli: Cli):
+    given = ("--dim", 10, "--batch-size", 640, "--epochs", 4, "--lr", 0.5, "--separate-batches")
+    result = cli("run", "nes", *given, "--sigma", 0.1)
+    assert result.exit_code == 0, result.output
+    losses = [record["train_loss"] for record in RunFolder(Path("runs/nes-fc-digits")).records()]
+    assert losses[-1] < losses[0]

@@ -19,7 +19,7 @@ def bent(params):
 
 
 def slopes(probe, loss=bent):
-    grads = jax.grad(loss)(START)
+    grads = jax.grad(bent)(START)
     return np.asarray(jax.jit(lambda g: probe(SPACE, g, START, loss))(grads)["whole"])
 
 
@@ -85,6 +85,22 @@ def test_nes_perturbs_each_parameter_by_sigma_and_moves_as_rbd_does():
 
 def flat_of(params):
     return jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(params)])
+
+
+def test_separate_batches_measure_each_direction_on_its_share():
+    weights = jnp.arange(1.0, 10.0)
+
+    def shared(params, part=None):
+        if part is None:
+            return bent(params)
+        index, count = part
+        assert count == 9
+        return weights[index] * bent(params)
+
+    probe = Evolution(sigma=0.01, antithetic=True, separate_batches=True)
+    expected = slopes(Evolution(sigma=0.01, antithetic=True)) * np.asarray(weights)
+    # rounding of losses near 9 · 100 is the larger error
+    np.testing.assert_allclose(slopes(probe, shared), expected, atol=0.02)
 
 
 def test_nes_without_a_loss_function_says_what_it_needs():

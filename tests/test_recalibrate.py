@@ -1,0 +1,60 @@
+"""Batch norm's statistics over the training split, at fixed parameters."""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from compiling import compile_quickly  # noqa: F401
+from helpers import random_images
+
+from subspace import models
+from subspace.config import RunConfig
+from subspace.data import Dataset, Split
+from subspace.models.layers import BatchNorm
+from subspace.trainer import Trainer
+
+
+class Normed(eqx.Module):
+    """Batch normalisation of the images, and nothing learnt that matters."""
+
+    norm: BatchNorm
+    weight: jax.Array
+
+    def __init__(self, in_shape, classes, *, key):
+        self.norm = BatchNorm.of(in_shape[-1])
+        self.weight = jnp.ones((in_shape[-1], classes))
+
+    def __call__(self, image, state):
+        normed, state = self.norm(image, state)
+        return normed.mean((0, 1)) @ self.weight, state
+
+
+@pytest.fixture
+def trainer(monkeypatch: pytest.MonkeyPatch) -> Trainer:
+    monkeypatch.setitem(models.MODELS, "normed", models.Entry("", Normed))
+    images, labels = random_images(512, (4, 4, 1))
+    images = (images // 4 + np.arange(512)[:, None, None, None] // 4).astype(np.uint8)
+    split = Split(images, labels.astype(np.int32))
+    config = RunConfig.resolve({"method": "sgd", "model": "normed"})
+    return Trainer(config, Dataset("noise", "0", 3, split, split, split))
+
+
+def test_statistics_are_means_over_all_batches(trainer: Trainer):
+    mean, variance = jax.tree.leaves(trainer.recalibrated(trainer.weights))
+    batches = np.asarray(trainer.dataset.train.images, np.float32).reshape(2, 256, 4, 4) / 255
+    np.testing.assert_allclose(mean, [batches.mean()], rtol=1e-5)
+    np.testing.assert_allclose(variance, [batches.var(axis=(1, 2, 3)).mean()], rtol=1e-4)
+
+
+def test_the_old_statistics_do_not_matter(trainer: Trainer):
+    far = jax.tree.map(lambda x: x + np.float32(100), trainer.weights.model_state)
+    weights = trainer.weights._replace(model_state=far)
+    for a, b in zip(
+        jax.tree.leaves(trainer.recalibrated(weights)),
+        jax.tree.leaves(trainer.recalibrated(trainer.weights)),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(a, b)

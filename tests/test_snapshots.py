@@ -1,0 +1,61 @@
+"""A trajectory on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from subspace.errors import InvalidInput
+from subspace.snapshots import Snapshots, read_rows
+
+
+def row(i: int) -> np.ndarray:
+    return np.full(5, i, np.float32)
+
+
+@pytest.fixture
+def snapshots(tmp_path: Path) -> Snapshots:
+    """Samples at steps 100, 103, 106 and 109."""
+    taken = Snapshots(tmp_path / "t.f32", 5, first_step=100, every=3)
+    for step in range(100, 111):
+        if taken.due(step):
+            taken.append(row(step))
+    return taken
+
+
+def test_rows_are_those_that_were_due(snapshots: Snapshots):
+    np.testing.assert_array_equal(snapshots.rows()[:, 0], [100, 103, 106, 109])
+
+
+@pytest.mark.parametrize(("step", "left"), [(100, 1), (102, 1), (103, 2), (108, 3), (109, 4)])
+def test_cut_keeps_what_a_run_had_at_a_step(snapshots: Snapshots, step: int, left: int):
+    snapshots.cut(step)
+    assert len(snapshots.rows()) == left
+
+
+def test_cut_refuses_what_is_not_there(snapshots: Snapshots):
+    with pytest.raises(InvalidInput, match="cut short"):
+        snapshots.cut(112)
+
+
+def test_the_file_is_plain_numbers(snapshots: Snapshots):
+    np.testing.assert_array_equal(np.fromfile(snapshots.file, np.float32)[:5], row(100))
+
+
+def test_rows_are_not_in_memory(snapshots: Snapshots):
+    rows = snapshots.rows()
+    assert isinstance(rows.base, np.memmap)
+    assert not rows.flags.writeable
+
+
+@pytest.mark.parametrize("size", [7, 40])
+def test_rows_of_another_size(snapshots: Snapshots, size: int):
+    with pytest.raises(InvalidInput, match="another model"):
+        read_rows(snapshots.file, size)
+
+
+def test_no_rows(tmp_path: Path):
+    with pytest.raises(InvalidInput, match="missing"):
+        read_rows(tmp_path / "none.f32", 5)
