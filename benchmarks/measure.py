@@ -45,6 +45,13 @@ def _timed(call: Callable[[], Any], count: int) -> float:
     return (time.perf_counter() - start) / count
 
 
+def timed(call: Callable[[], Any]) -> tuple[Any, float]:
+    """What a call that waits for its result returns, and its seconds."""
+    start = time.perf_counter()
+    result = call()
+    return result, time.perf_counter() - start
+
+
 def ratio(figures: Sequence[float], base: Sequence[float]) -> tuple[float, float, float]:
     """Median, lowest and highest of the ratios within each round."""
     ratios = sorted(a / b for a, b in zip(figures, base, strict=True))

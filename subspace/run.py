@@ -101,9 +101,12 @@ def _draw(folder: RunFolder, trainer: Trainer) -> dict[str, Any]:
     """Draws what there is to draw; returns what the summary has to say of the trajectory."""
     config, records = trainer.config, folder.records()
     if records:
-        dims = {f"d = {phase.dim:g}" for phase in config.phases if phase.dim}
-        title = f"{config.methods} · {config.model} · {config.dataset}"
-        plot_curves(folder.curve_file, [("", records)], ", ".join([title, *sorted(dims)]))
+        methods = [
+            f"{phase.method} (d = {phase.dim:g})" if phase.dim else phase.method
+            for phase in config.phases
+        ]
+        title = f"{' → '.join(methods)} · {config.model} · {config.dataset}"
+        plot_curves(folder.curve_file, [("", records)], title)
     sampling = config.sampled_by(len(config.phases))
     if sampling is None or not folder.trajectory_file(sampling).exists():
         return {}
