@@ -40,7 +40,7 @@ def random_data() -> Dataset:
 def bare(trainer: Trainer) -> float:
     """Examples per second of the step alone."""
     stage = trainer.stage(0)
-    state = trainer.placed(stage.state(trainer.weights))
+    state = trainer.placed(stage.state(trainer.weights, trainer.mesh.size))
     split = trainer.dataset.train
     inputs = trainer.placed((split.images, split.labels, trainer.order(stage.span, 0)))
     state = jax.block_until_ready(stage.train_step(state, *inputs))

@@ -137,6 +137,15 @@ Shaping = Annotated[
     str | None,
     _option(_SUBSPACE, "What losses become (nes): ranks, normalise or none.", "ranks"),
 ]
+ErrorFeedback = Annotated[
+    bool | None,
+    _option(
+        _SUBSPACE,
+        "Add to each gradient what the subspaces have missed so far (rbd).",
+        "forget it",
+        "--error-feedback/--no-error-feedback",
+    ),
+]
 SeparateBatches = Annotated[
     bool | None,
     _option(

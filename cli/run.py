@@ -36,6 +36,7 @@ def run(
     sigma: options.Sigma = None,
     antithetic: options.Antithetic = None,
     shaping: options.Shaping = None,
+    error_feedback: options.ErrorFeedback = None,
     separate_batches: options.SeparateBatches = None,
     start: options.Start = None,
     pairs: options.Pairs = None,

@@ -17,7 +17,7 @@ from subspace.folder import RunFolder
 from subspace.linesearch import search_counts
 from subspace.snapshots import Snapshots
 from subspace.stage import Stage, Weights, dimensions
-from subspace.step import TrainState, no_meters
+from subspace.step import TrainState, for_workers, no_meters
 from subspace.trainer import Trainer, means
 from subspace.watch import Diverged, Progress, Stopped, Watcher
 
@@ -81,7 +81,8 @@ class _Loop:
         weights = self.trainer.weights
         if index:
             weights = Weights(self.state.params, self.state.model_state)
-        self.state = self.trainer.placed(self.stage.state(self.stage.start or weights))
+        state = self.stage.state(self.stage.start or weights, self.trainer.mesh.size)
+        self.state = self.trainer.placed(state)
         if self.samples:
             self.samples.clear()
             self.samples.append(self.trainer.row(self.state))
@@ -108,7 +109,7 @@ class _Loop:
 
     def restore(self) -> None:
         state, meta, damaged = self.checkpoints.restore(self.template)
-        self.state = self.trainer.placed(state)
+        self.state = self.trainer.placed(for_workers(state, self.trainer.mesh.size))
         self.done = self.saved = int(meta["step"])
         self.began -= meta["seconds"]
         self.clock.seconds, self.clock.examples = meta["train_seconds"], meta["train_examples"]
@@ -120,7 +121,7 @@ class _Loop:
 
     def template(self, meta: dict[str, Any]) -> TrainState:
         self.prepare(meta["phase"])
-        return self.stage.state(self.trainer.weights)
+        return self.stage.state(self.trainer.weights, meta["workers"])
 
     def run(self) -> dict[str, Any]:
         for index in range(self.stage.span.index, len(self.trainer.spans)):
@@ -225,6 +226,7 @@ class _Loop:
         meta = {
             "step": self.done,
             "phase": self.stage.span.index,
+            "workers": self.trainer.mesh.size,
             "seconds": self.seconds,
             "train_seconds": self.clock.seconds,
             "train_examples": self.clock.examples,

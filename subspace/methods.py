@@ -8,7 +8,7 @@ from jaxtyping import PyTree
 from subspace.core import AbstractBasis
 from subspace.exchange import AbstractExchange, Alone
 from subspace.partition import Label, Partition
-from subspace.probe import AbstractProbe, Backprop, Evolution
+from subspace.probe import Evolution
 from subspace.random import RandomSubspace
 from subspace.transform import chain, in_subspace
 
@@ -25,6 +25,7 @@ def rbd(
     redraw_every: int = 1,
     momentum: float = 0.0,
     scale: str = "unit",
+    error_feedback: bool = False,
     exchange: AbstractExchange = Alone(),  # noqa: B008 (immutable)
 ) -> optax.GradientTransformationExtraArgs:
     """Random bases descent: SGD in a random subspace that is redrawn at every step.
@@ -39,6 +40,7 @@ def rbd(
         dim, basis, compartments, allocate, seed, scale: see `RandomSubspace`.
         redraw_every: steps between redraws.
         momentum: decay of the trace of past steps; 0 for none.
+        error_feedback: see `subspace.in_subspace`; a good η is then SGD's or somewhat smaller.
         exchange: how workers combine coordinates.
 
     Raises:
@@ -54,18 +56,16 @@ def rbd(
         scale=scale,
         seed=seed,
     )
-    return _redrawn(space, learning_rate, momentum, exchange)
+    step = in_subspace(
+        space, optax.sgd(learning_rate), exchange=exchange, error_feedback=error_feedback
+    )
+    return _with_momentum(step, momentum)
 
 
-def _redrawn(
-    space: RandomSubspace,
-    learning_rate: optax.ScalarOrSchedule,
-    momentum: float,
-    exchange: AbstractExchange,
-    probe: AbstractProbe = Backprop(),  # noqa: B008 (immutable)
+def _with_momentum(
+    step: optax.GradientTransformationExtraArgs, momentum: float
 ) -> optax.GradientTransformationExtraArgs:
-    """SGD in a subspace whose directions don't last: momentum acts on the lifted steps."""
-    step = in_subspace(space, optax.sgd(learning_rate), probe=probe, exchange=exchange)
+    """Momentum on the lifted steps, as the directions don't last."""
     return chain(step, optax.trace(momentum)) if momentum else step
 
 
@@ -141,7 +141,8 @@ def nes(
     probe = Evolution(
         sigma=sigma, antithetic=antithetic, shaping=shaping, separate_batches=separate_batches
     )
-    return _redrawn(space, learning_rate, momentum, exchange, probe)
+    step = in_subspace(space, optax.sgd(learning_rate), probe=probe, exchange=exchange)
+    return _with_momentum(step, momentum)
 
 
 def sgd(

@@ -55,6 +55,7 @@ class Phase:
     antithetic: bool | None = None
     shaping: str | None = None
     separate_batches: bool | None = None
+    error_feedback: bool | None = None
     start: str | None = None
     pairs: str | None = None
     damping: float | None = None

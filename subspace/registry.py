@@ -48,6 +48,7 @@ _FIXED = _RATE | {
     "scale": "unit",
 }
 _DRAWN = _FIXED | {"redraw_every": 1}
+_RBD = _DRAWN | {"error_feedback": False}
 _NES = _DRAWN | {
     "sigma": 0.01,
     "antithetic": False,
@@ -69,7 +70,7 @@ METHODS: dict[str, Method] = {
     method.name: method
     for method in (
         Method("sgd", sgd, "plain SGD on all D parameters: the yardstick", _RATE, _FULL),
-        Method("rbd", rbd, "SGD in a random subspace, new every step", _DRAWN, _FULL),
+        Method("rbd", rbd, "SGD in a random subspace, new every step", _RBD, _FULL),
         Method("fpd", fpd, "SGD in one random subspace, fixed for the whole run", _FIXED, _FULL),
         Method(
             "nes", nes, "evolution strategies in a random subspace, new every step", _NES, _FULL

@@ -13,7 +13,7 @@ import optax
 from jaxtyping import Float, PyTree
 
 from subspace.phase import Phase
-from subspace.step import TrainState, no_meters
+from subspace.step import TrainState, for_workers, no_meters
 from subspace.transform import coordinates
 
 
@@ -97,9 +97,9 @@ class Stage:
     def phase(self) -> Phase:
         return self.span.phase
 
-    def state(self, weights: Weights) -> TrainState:
+    def state(self, weights: Weights, workers: int) -> TrainState:
         """The state before the phase's first step; a copy, as steps donate it."""
-        opt_state = self.optimizer.init(weights.params)
+        opt_state = for_workers(self.optimizer.init(weights.params), workers)
         step = jnp.int32(self.span.first_step)
         return jax.tree.map(jnp.array, TrainState(*weights, opt_state, step, no_meters()))
 

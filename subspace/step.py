@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Int, PyTree, UInt8
 
 from subspace import models
 from subspace.augment import augment, prepare
+from subspace.transform import Residual
 
 AXIS = "data"
 
@@ -103,7 +104,42 @@ def make_train_step(task: Task) -> Callable[..., TrainState]:
         params: Any = optax.apply_updates(state.params, updates)
         return TrainState(params, model_state, opt_state, state.step + 1, meters)
 
-    return jax.jit(_on_mesh(step, task.mesh, P()), donate_argnums=0)
+    def on_mesh(state: TrainState, images, labels, order):
+        specs = placement(state)
+        run = jax.shard_map(
+            step,
+            mesh=task.mesh,
+            in_specs=(specs, P(), P(), P()),
+            out_specs=specs,
+            check_vma=False,  # see `_on_mesh`
+        )
+        return run(state, images, labels, order)
+
+    return jax.jit(on_mesh, donate_argnums=0)
+
+
+def placement(tree: PyTree) -> PyTree:
+    """A `PartitionSpec` for each array: residuals are by worker, all else is everywhere."""
+
+    def spec(node: Any) -> Any:
+        return jax.tree.map(lambda _: P(AXIS) if isinstance(node, Residual) else P(), node)
+
+    return jax.tree.map(spec, tree, is_leaf=lambda node: isinstance(node, Residual))
+
+
+def for_workers(tree: PyTree, workers: int) -> PyTree:
+    """Residuals for so many workers: those that there are, or each a copy of their mean."""
+
+    def spread(leaf: Any) -> Any:
+        if leaf.shape[0] == workers:
+            return leaf
+        mean = jnp.mean(jnp.asarray(leaf), axis=0, keepdims=True)
+        return jnp.broadcast_to(mean, (workers, *leaf.shape[1:]))
+
+    def change(node: Any) -> Any:
+        return jax.tree.map(spread, node) if isinstance(node, Residual) else node
+
+    return jax.tree.map(change, tree, is_leaf=lambda node: isinstance(node, Residual))
 
 
 def _inputs(

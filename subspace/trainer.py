@@ -30,6 +30,7 @@ from subspace.step import (
     make_eval_step,
     make_statistics_step,
     make_train_step,
+    placement,
 )
 from subspace.trajectory import TrajectorySubspace
 
@@ -161,9 +162,11 @@ class Trainer:
         return unravel(jnp.asarray(rows[0 if phase.start == "first" else -1]))
 
     def placed(self, arrays: Any) -> Any:
-        """The arrays on every device."""
-        everywhere = jax.sharding.NamedSharding(self.mesh, jax.sharding.PartitionSpec())
-        return jax.device_put(arrays, everywhere)
+        """The arrays on every device, except what belongs to one worker alone."""
+        shardings = jax.tree.map(
+            lambda spec: jax.sharding.NamedSharding(self.mesh, spec), placement(arrays)
+        )
+        return jax.device_put(arrays, shardings)
 
     def order(self, span: Span, epoch: int) -> np.ndarray:
         """The examples of an epoch of the run, in order: a function of (seed, epoch) alone."""

@@ -11,8 +11,19 @@ import optax
 from jaxtyping import PyTree
 
 from subspace.core import AbstractSubspace, Coords
+from subspace.errors import InvalidInput
 from subspace.exchange import AbstractExchange, Alone
 from subspace.probe import AbstractProbe, Backprop
+
+
+class Residual(NamedTuple):
+    """What a worker's subspaces have missed so far, in the gradient's units: D numbers.
+
+    Leaves have the parameters' shapes behind an axis of workers, of length 1 within a worker. Only
+    the mean over workers matters for what is trained.
+    """
+
+    missed: PyTree
 
 
 class SubspaceState(NamedTuple):
@@ -21,6 +32,7 @@ class SubspaceState(NamedTuple):
     space: AbstractSubspace
     coords: Coords
     inner: optax.OptState
+    residual: Residual | None = None
 
 
 def in_subspace(
@@ -29,6 +41,7 @@ def in_subspace(
     *,
     probe: AbstractProbe = Backprop(),  # noqa: B008 (immutable)
     exchange: AbstractExchange = Alone(),  # noqa: B008 (immutable)
+    error_feedback: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
     """Runs an Optax optimizer in the coordinates of a subspace.
 
@@ -50,13 +63,24 @@ def in_subspace(
         inner: any Optax transformation, over coordinates.
         probe: how slopes are measured.
         exchange: how workers combine them.
+        error_feedback: add to each gradient what the subspaces have missed of those before it,
+            ``p = g + e``, step along ``P Pᵀ p``, keep ``e ← p - P Pᵀ p`` (Seide et al. 2014,
+            Karimireddy et al. 2019). Then every part of a gradient is followed sooner or later, on
+            average D/d steps late, and learning rates are those of plain SGD. Costs D numbers of
+            memory a worker, which never leave it, and one more lift a step. Meant for a subspace
+            that is redrawn, and for `Backprop`.
+
+    Raises:
+        InvalidInput: error feedback with a probe that takes no gradient.
     """
+    if error_feedback and not isinstance(probe, Backprop):
+        raise InvalidInput("error_feedback", "needs gradients; leave it out, or use Backprop")
     inner = optax.with_extra_args_support(inner)
 
     def init(params: PyTree) -> SubspaceState:
-        del params
         coords = space.origin()
-        state = SubspaceState(space, coords, inner.init(coords))
+        residual = _nothing_missed(params) if error_feedback else None
+        state = SubspaceState(space, coords, inner.init(coords), residual)
         return jax.tree.map(_apart, state)
 
     def update(
@@ -67,20 +91,33 @@ def in_subspace(
         value_fn: Callable[..., Any] | None = None,
         **extra: Any,
     ) -> tuple[PyTree, SubspaceState]:
-        space, coords, inner_state = state
+        space, coords, inner_state, residual = state
         agreed = None
         if value_fn is not None:
             agreed = lambda params, *part: exchange(value_fn(params, *part))  # noqa: E731
-        slope = exchange(probe(space, updates, params, agreed))
+        if residual is not None:
+            updates = jax.tree.map(lambda g, e: g + e[0], updates, residual.missed)
+        measured = probe(space, updates, params, agreed)
+        slope = exchange(measured)
+        if residual is not None:
+            residual = _missed(updates, space.lift(measured))
         if agreed is not None and params is not None:
             extra |= {"value_fn": _chart(space, coords, params, agreed), "grad": slope}
         step: Any
         step, inner_state = inner.update(slope, inner_state, coords, **extra)
         moved: Any = optax.apply_updates(coords, step)
         next_space, next_coords = space.redraw(moved)
-        return space.lift(step), SubspaceState(next_space, next_coords, inner_state)
+        return space.lift(step), SubspaceState(next_space, next_coords, inner_state, residual)
 
     return optax.GradientTransformationExtraArgs(init, update)  # pyright: ignore
+
+
+def _nothing_missed(params: PyTree) -> Residual:
+    return Residual(jax.tree.map(lambda p: jnp.zeros((1, *p.shape), p.dtype), params))
+
+
+def _missed(wanted: PyTree, followed: PyTree) -> Residual:
+    return Residual(jax.tree.map(lambda p, u: (p - u)[None], wanted, followed))
 
 
 def _apart(leaf: Any) -> Any:

@@ -29,6 +29,14 @@ def test_three_epochs_are_one_and_two_more(cli: Cli, straight: Path):
     assert RunFolder(Path("run")).read_config() == RunFolder(straight).read_config()
 
 
+def test_what_the_subspaces_missed_is_not_forgotten(cli: Cli):
+    given = ("run", "rbd", *TINY, "--error-feedback", "--epochs")
+    assert cli(*given, 2, "--out", "straight").exit_code == 0
+    assert cli(*given, 1, "--out", "run").exit_code == 0
+    assert cli("run", "--out", "run", "--resume", "--epochs", 2).exit_code == 0
+    assert_same_run(Path("run"), Path("straight"))
+
+
 def test_newest_checkpoint_is_damaged(cli: Cli, copy: Copy, straight: Path):
     path = copy(straight)
     damage(path / "checkpoints" / str(3 * STEPS))

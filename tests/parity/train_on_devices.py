@@ -19,6 +19,7 @@ CASES = {
     "sgd-fc": {"method": "sgd", "model": "fc"},
     "rbd-fc": {"method": "rbd", "model": "fc", "dim": 50, "augment": True},
     "rbd-normal-fc": {"method": "rbd", "model": "fc", "dim": 50, "basis": "normal"},
+    "rbd-feedback-fc": {"method": "rbd", "model": "fc", "dim": 50, "error_feedback": True},
     "rbd-resnet8": {"method": "rbd", "model": "resnet8", "dim": 50, "learning_rate": 2.0},
 }
 STEPS = {"rbd-normal-fc": 5, "rbd-resnet8": 3}
@@ -41,7 +42,7 @@ def train(given, steps=None):
     trainer = Trainer(config, data.load("digits"))
     split = trainer.dataset.train
     stage = trainer.stage(0)
-    state = trainer.placed(stage.state(trainer.weights))
+    state = trainer.placed(stage.state(trainer.weights, trainer.mesh.size))
     order = trainer.order(stage.span, 0)
     inputs = trainer.placed((np.asarray(split.images), np.asarray(split.labels), order))
     step = stage.train_step.lower(state, *inputs).compile()
