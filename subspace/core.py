@@ -35,6 +35,10 @@ class AbstractSubspace(eqx.Module):
         """``P coords``: the step in parameter space that a step in coordinates means."""
 
     @abstractmethod
+    def filter(self, tree: PyTree) -> tuple[Coords, PyTree]:
+        """``z = Pᵀ tree`` and ``P z``, in one pass where that is faster."""
+
+    @abstractmethod
     def redraw(self, coords: Coords) -> tuple[AbstractSubspace, Coords]:
         """The chart for the next step, and the coordinates of the same parameters in it."""
 
@@ -56,3 +60,9 @@ class AbstractBasis(eqx.Module):
     @abstractmethod
     def lift(self, key: Key[Array, ""], z: Float[Array, " d"], n: int) -> Float[Array, " n"]:
         """``P z``."""
+
+    @abstractmethod
+    def filter(
+        self, key: Key[Array, ""], v: Float[Array, " n"], d: int
+    ) -> tuple[Float[Array, " d"], Float[Array, " n"]]:
+        """``z = Pᵀ v`` and ``P z``, as `project` and `lift`, in one pass where that is faster."""

@@ -18,6 +18,10 @@ class AbstractExchange(eqx.Module):
     def __call__(self, measured: _T) -> _T:
         """What all workers agree on, from what this one measured: any pytree of arrays."""
 
+    @abstractmethod
+    def trivial(self) -> bool:
+        """Whether that is what this one measured, as there is no other."""
+
 
 @final
 class Alone(AbstractExchange):
@@ -25,6 +29,9 @@ class Alone(AbstractExchange):
 
     def __call__(self, measured: _T) -> _T:
         return measured
+
+    def trivial(self) -> bool:
+        return True
 
 
 @final
@@ -35,3 +42,6 @@ class Mean(AbstractExchange):
 
     def __call__(self, measured: _T) -> _T:
         return lax.pmean(measured, self.axis)
+
+    def trivial(self) -> bool:
+        return lax.axis_size(self.axis) == 1

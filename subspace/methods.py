@@ -56,17 +56,8 @@ def rbd(
         scale=scale,
         seed=seed,
     )
-    step = in_subspace(
-        space, optax.sgd(learning_rate), exchange=exchange, error_feedback=error_feedback
-    )
-    return _with_momentum(step, momentum)
-
-
-def _with_momentum(
-    step: optax.GradientTransformationExtraArgs, momentum: float
-) -> optax.GradientTransformationExtraArgs:
-    """Momentum on the lifted steps, as the directions don't last."""
-    return chain(step, optax.trace(momentum)) if momentum else step
+    follow = in_subspace(space, None, exchange=exchange, error_feedback=error_feedback)
+    return chain(follow, optax.sgd(learning_rate, momentum or None))
 
 
 def fpd(
@@ -142,7 +133,7 @@ def nes(
         sigma=sigma, antithetic=antithetic, shaping=shaping, separate_batches=separate_batches
     )
     step = in_subspace(space, optax.sgd(learning_rate), probe=probe, exchange=exchange)
-    return _with_momentum(step, momentum)
+    return chain(step, optax.trace(momentum)) if momentum else step
 
 
 def sgd(

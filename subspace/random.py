@@ -102,6 +102,13 @@ class RandomSubspace(AbstractSubspace):
         }
         return self.partition.join(flats)
 
+    def filter(self, tree: PyTree) -> tuple[Coords, PyTree]:
+        flats, coords = self.partition.split(tree), {}
+        for (name, d, scale), key in zip(self._compartments(), self._keys(), strict=True):
+            z, flat = self.basis.filter(key, flats[name], d)
+            coords[name], flats[name] = np.float32(scale) * z, np.float32(scale**2) * flat
+        return coords, self.partition.join(flats)
+
     def redraw(self, coords: Coords) -> tuple[AbstractSubspace, Coords]:
         if self.redraw_every is None:
             return self, coords

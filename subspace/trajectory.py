@@ -92,6 +92,10 @@ class TrajectorySubspace(AbstractSubspace):
     def lift(self, coords: Coords) -> PyTree:
         return self.partition.join({_NAME: coords[_NAME] @ self.rows})
 
+    def filter(self, tree: PyTree) -> tuple[Coords, PyTree]:
+        coords = self.project(tree)
+        return coords, self.lift(coords)
+
     def redraw(self, coords: Coords) -> tuple[AbstractSubspace, Coords]:
         return self, coords
 

@@ -37,7 +37,7 @@ class SubspaceState(NamedTuple):
 
 def in_subspace(
     space: AbstractSubspace,
-    inner: optax.GradientTransformation,
+    inner: optax.GradientTransformation | None,
     *,
     probe: AbstractProbe = Backprop(),  # noqa: B008 (immutable)
     exchange: AbstractExchange = Alone(),  # noqa: B008 (immutable)
@@ -60,7 +60,10 @@ def in_subspace(
 
     Args:
         space: the first chart.
-        inner: any Optax transformation, over coordinates.
+        inner: any Optax transformation, over coordinates; None for a filter, whose update is
+            ``P Pᵀ g``, with what is to be done with it outside, as in
+            ``optax.chain(in_subspace(space, None), optax.sgd(lr))``. A filter draws the directions
+            once where others draw them twice, and doesn't follow the coordinates.
         probe: how slopes are measured.
         exchange: how workers combine them.
         error_feedback: add to each gradient what the subspaces have missed of those before it,
@@ -75,13 +78,12 @@ def in_subspace(
     """
     if error_feedback and not isinstance(probe, Backprop):
         raise InvalidInput("error_feedback", "needs gradients; leave it out, or use Backprop")
-    inner = optax.with_extra_args_support(inner)
+    if inner is None and isinstance(probe, Backprop):
+        return _filter(space, exchange, error_feedback)
+    inner = optax.with_extra_args_support(inner or optax.identity())
 
     def init(params: PyTree) -> SubspaceState:
-        coords = space.origin()
-        residual = _nothing_missed(params) if error_feedback else None
-        state = SubspaceState(space, coords, inner.init(coords), residual)
-        return jax.tree.map(_apart, state)
+        return _start(space, inner, params, error_feedback)
 
     def update(
         updates: PyTree,
@@ -95,8 +97,7 @@ def in_subspace(
         agreed = None
         if value_fn is not None:
             agreed = lambda params, *part: exchange(value_fn(params, *part))  # noqa: E731
-        if residual is not None:
-            updates = jax.tree.map(lambda g, e: g + e[0], updates, residual.missed)
+        updates = _with_missed(updates, residual)
         measured = probe(space, updates, params, agreed)
         slope = exchange(measured)
         if residual is not None:
@@ -112,8 +113,53 @@ def in_subspace(
     return optax.GradientTransformationExtraArgs(init, update)  # pyright: ignore
 
 
-def _nothing_missed(params: PyTree) -> Residual:
-    return Residual(jax.tree.map(lambda p: jnp.zeros((1, *p.shape), p.dtype), params))
+def _filter(
+    space: AbstractSubspace, exchange: AbstractExchange, error_feedback: bool
+) -> optax.GradientTransformationExtraArgs:
+    """`in_subspace` without an inner optimizer: ``P Pᵀ g``."""
+
+    def init(params: PyTree) -> SubspaceState:
+        return _start(space, optax.identity(), params, error_feedback)
+
+    def update(
+        updates: PyTree, state: SubspaceState, params: PyTree | None = None, **extra: Any
+    ) -> tuple[PyTree, SubspaceState]:
+        del params, extra
+        space, coords, inner, residual = state
+        wanted = _with_missed(updates, residual)
+        if exchange.trivial():
+            _, mine = space.filter(wanted)
+            followed = mine
+        else:
+            measured = space.project(wanted)
+            followed = space.lift(exchange(measured))
+            mine = space.lift(measured) if residual is not None else None
+        if residual is not None:
+            residual = _missed(wanted, mine)
+        next_space, _ = space.redraw(coords)
+        return followed, SubspaceState(next_space, coords, inner, residual)
+
+    return optax.GradientTransformationExtraArgs(init, update)  # pyright: ignore
+
+
+def _start(
+    space: AbstractSubspace,
+    inner: optax.GradientTransformation,
+    params: PyTree,
+    error_feedback: bool,
+) -> SubspaceState:
+    """A first state that shares no array with the caller."""
+    coords, residual = space.origin(), None
+    if error_feedback:
+        zeros = jax.tree.map(lambda p: jnp.zeros((1, *p.shape), p.dtype), params)
+        residual = Residual(zeros)
+    return jax.tree.map(_apart, SubspaceState(space, coords, inner.init(coords), residual))
+
+
+def _with_missed(updates: PyTree, residual: Residual | None) -> PyTree:
+    if residual is None:
+        return updates
+    return jax.tree.map(lambda g, e: g + e[0], updates, residual.missed)
 
 
 def _missed(wanted: PyTree, followed: PyTree) -> Residual:

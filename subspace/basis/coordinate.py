@@ -28,6 +28,12 @@ class Coordinate(AbstractBasis):
         index = permute(key, jnp.arange(z.size), n)
         return jnp.zeros(n, z.dtype).at[index].set(z, unique_indices=True)
 
+    def filter(
+        self, key: Key[Array, ""], v: Float[Array, " n"], d: int
+    ) -> tuple[Float[Array, " d"], Float[Array, " n"]]:
+        z = self.project(key, v, d)
+        return z, self.lift(key, z, v.size)
+
 
 @final
 class Sparse(AbstractBasis):
@@ -60,6 +66,12 @@ class Sparse(AbstractBasis):
 
         start = jnp.zeros(n, z.dtype) + 0 * z[0]  # varies over a mesh wherever z does
         return lax.scan(chunk, start, (index, chunks))[0]
+
+    def filter(
+        self, key: Key[Array, ""], v: Float[Array, " n"], d: int
+    ) -> tuple[Float[Array, " d"], Float[Array, " n"]]:
+        z = self.project(key, v, d)
+        return z, self.lift(key, z, v.size)
 
 
 def _entries(n: int) -> int:

@@ -46,6 +46,12 @@ class Hadamard(AbstractBasis):
         v = v.at[:m].set(transform(v[:m]))
         return flip(first, v)
 
+    def filter(
+        self, key: Key[Array, ""], v: Float[Array, " n"], d: int
+    ) -> tuple[Float[Array, " d"], Float[Array, " n"]]:
+        z = self.project(key, v, d)
+        return z, self.lift(key, z, v.size)
+
 
 _ready = lax.optimization_barrier
 """Computes an array once: XLA would draw the signs again for each use in a butterfly."""

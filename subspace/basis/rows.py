@@ -50,16 +50,37 @@ class AbstractRowBasis(AbstractBasis):
         def chunk(total, keys_and_z):
             keys, z = keys_and_z
             items = self.rows(_streams(keys, n))
-            z_items = jnp.split(z, len(items), axis=1)
-            for rows, z_item in zip(items, z_items, strict=True):
-                scaled = z_item / self.norms(rows)
-                for i, j in np.ndindex(scaled.shape):
-                    total = total + scaled[i, j] * rows[i, j]
+            for rows, z_item in zip(items, jnp.split(z, len(items), axis=1), strict=True):
+                total = _added(total, z_item / self.norms(rows), rows)
             return total, None
 
-        z_chunks = jnp.pad(z, (0, keys.size * self.rows_per_word - z.size))
         start = jnp.zeros(n, z.dtype) + 0 * z[0]  # varies over a mesh wherever z does
-        return lax.scan(chunk, start, (keys, z_chunks.reshape(*keys.shape, -1)))[0]
+        return lax.scan(chunk, start, (keys, self._padded(z, keys)))[0]
+
+    def filter(
+        self, key: Key[Array, ""], v: Float[Array, " n"], d: int
+    ) -> tuple[Float[Array, " d"], Float[Array, " n"]]:
+        """Draws every row once: dots it with v, adds it back, forgets it."""
+        keys = self._chunks(key, d)
+
+        def chunk(total, keys_and_wanted):
+            keys, wanted = keys_and_wanted
+            items, coords = self.rows(_streams(keys, v.size)), []
+            for rows, part in zip(items, jnp.split(wanted, len(items), axis=1), strict=True):
+                norms = self.norms(rows)
+                coords.append(_dot(rows, v) / norms)
+                total = _added(total, part * coords[-1] / norms, rows)
+            return total, jnp.stack(coords, axis=1)
+
+        wanted = self._padded(jnp.ones(d, v.dtype), keys)  # not the rows that fill the last chunk
+        total, coords = lax.scan(chunk, jnp.zeros_like(v), (keys, wanted))
+        return coords.reshape(-1)[:d], total
+
+    def _padded(
+        self, z: Float[Array, " d"], keys: Key[Array, "chunks c"]
+    ) -> Float[Array, "chunks c k"]:
+        """A number for each row of each block, 0 past the d-th."""
+        return jnp.pad(z, (0, keys.size * self.rows_per_word - z.size)).reshape(*keys.shape, -1)
 
     def _chunks(self, key: Key[Array, ""], d: int) -> Key[Array, "chunks c"]:
         """One key a block, in chunks of blocks that are evaluated together."""
@@ -75,6 +96,15 @@ def measured_norms(rows: Float[Array, "c r n"]) -> Float[Array, "c r"]:
 
 def _streams(keys: Key[Array, " c"], n: int) -> UInt32[Array, "c n"]:
     return jax.vmap(lambda key: words(key, n))(keys)
+
+
+def _added(
+    total: Float[Array, " n"], factors: Float[Array, "c r"], rows: Float[Array, "c r n"]
+) -> Float[Array, " n"]:
+    """``total + Σ factors · rows``, fused into one loop over n."""
+    for i, j in np.ndindex(factors.shape):
+        total = total + factors[i, j] * rows[i, j]
+    return total
 
 
 def _dot(rows: Float[Array, "c r n"], v: Float[Array, " n"]) -> Float[Array, "c r"]:

@@ -126,7 +126,7 @@ def test_skipping_steps_that_are_not_finite_leaves_everything_still():
     bad = jax.tree.map(lambda leaf: leaf * jnp.nan, START)
     updates, state = jax.jit(optimizer.update)(bad, optimizer.init(START), START)
     assert not np.any(flat(updates))
-    assert state.inner_state.space.step == 0
+    assert state.inner_state[0].space.step == 0
 
 
 def test_accumulated_micro_batches_make_the_step_of_their_mean():

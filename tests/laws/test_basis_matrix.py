@@ -33,6 +33,20 @@ def test_lift_and_project_are_one_matrix_with_unit_columns(name, n, d):
     np.testing.assert_allclose(projected, v @ p, atol=1e-5)
 
 
+@pytest.mark.parametrize(("n", "d"), SIZES)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_filter_is_a_projection_and_a_lift(name, n, d):
+    v = normals(n, seed=3)
+
+    @jax.jit
+    def both_ways(key, v):
+        z = basis(name).project(key, v, d)
+        return (z, basis(name).lift(key, z, n)), basis(name).filter(key, v, d)
+
+    for expected, got in zip(*both_ways(key(4), v), strict=True):
+        np.testing.assert_allclose(got, expected, atol=1e-5)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_key_names_rows_that_differ_and_d_only_says_how_many(name):
     n, d = 50, 40
