@@ -49,19 +49,21 @@ def next_commands(config: RunConfig, folder: RunFolder) -> list[str]:
     After sampling alone, a method on the trajectory; else the same task with another method,
     unless that is done, and the two side by side.
     """
-    here = shlex.quote(str(folder.path))
-    if config.phases[-1].method == "dldr":
-        dim = min(15, config.phases[-1].epochs)
-        return [
-            f"subspace run {method} --from {here}{'' if dim == 15 else f' --dim {dim}'}"
-            for method in ("psgd", "pbfgs")
-        ]
+    here, last = shlex.quote(str(folder.path)), config.phases[-1]
+    if last.method == "dldr" and last.samples:
+        dim = min(15, last.samples - 1)
+        size = "" if dim == 15 else f" --dim {dim}"
+        return [f"subspace run {method} --from {here}{size}" for method in ("psgd", "pbfgs")]
+    evaluate = f"subspace evaluate {here}"
+    if config.source is not None:
+        both = shlex.join([config.source, str(folder.path)])
+        return [f"subspace compare {both} --plot compare.png", evaluate]
     other = "rbd" if config.methods == "sgd" else "sgd"
     beside = _sibling(config, folder.path, other)
     both = shlex.join([str(folder.path), str(beside)])
     commands = [f"subspace compare {both} --plot compare.png"]
     if RunFolder(beside).summary_file.exists():
-        return [*commands, f"subspace evaluate {here}"]
+        return [*commands, evaluate]
     return [_same_task(config, beside, other), *commands]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -74,7 +75,7 @@ def run(
 
 def absolute(path: Path | None) -> str | None:
     """A path that a run can be continued with from anywhere."""
-    return str(path.expanduser().absolute()) if path else None
+    return os.path.abspath(os.path.expanduser(path)) if path else None
 
 
 def _check_method(method: str | None, resume: bool) -> None:

@@ -23,6 +23,7 @@ class RunConfig:
         recalibrate_bn: at the end of every phase that trains in a subspace, replace batch
             normalisation's running statistics by means over the training split.
         source: folder of a finished run, from whose end, or on whose trajectory, this one goes on.
+        epochs_before: that run's, so that data order and random directions don't start over.
         phases: one after the other.
     """
 
@@ -35,15 +36,22 @@ class RunConfig:
     recalibrate_bn: bool
     data_dir: str | None
     source: str | None
+    epochs_before: int
     phases: tuple[Phase, ...]
 
     @classmethod
-    def resolve(cls, given: Mapping[str, Any], then: Sequence[Mapping[str, Any]] = ()) -> RunConfig:
+    def resolve(
+        cls,
+        given: Mapping[str, Any],
+        then: Sequence[Mapping[str, Any]] = (),
+        start: str = "here",
+    ) -> RunConfig:
         """Fills what isn't given with the defaults of the methods, model and dataset.
 
         Args:
             given: fields of the run and of its first phase by name; None means not given.
             then: fields of each phase that follows, ``method`` among them.
+            start: where the first phase starts, if it is on a trajectory and doesn't say.
 
         Raises:
             InvalidInput: a value that can't be used, or doesn't apply to the method.
@@ -65,9 +73,8 @@ class RunConfig:
             "recalibrate_bn": False,
             "data_dir": None,
             "source": None,
+            "epochs_before": 0,
         }
-        config = cls(**(values | task), phases=())
-        start = "first" if config.source else "here"
         phases: list[Phase] = []
         for i, fields_ in enumerate([{"method": "rbd"} | given, *then]):
             with in_phase(i, fields_["method"]):
@@ -105,6 +112,8 @@ class RunConfig:
             )
         if not 0 <= self.seed < 2**32:
             raise InvalidInput("seed", f"must be between 0 and 4294967295, got {self.seed}")
+        if self.epochs_before < 0:
+            raise InvalidInput("epochs_before", f"must be 0 or more, got {self.epochs_before}")
         for i, phase in enumerate(self.phases):
             with in_phase(i, phase.method):
                 self._validate_phase(i, phase)
@@ -149,9 +158,12 @@ TASK = frozenset(field.name for field in fields(RunConfig)) - {"phases"}
 
 def check_dim(phase: Phase, samples: int | None) -> None:
     """Raises InvalidInput if so many samples don't span ``phase.dim`` directions."""
-    if samples is not None and phase.dim is not None and phase.dim > samples - 1:
+    if samples is None or phase.dim is None:
+        return
+    wanted = max(1, phase.dim)
+    if wanted > samples - 1:
         raise InvalidInput(
             "dim",
-            f"{phase.dim} directions need {phase.dim + 1} samples, and the trajectory has "
-            f"{samples}; lower dim, or sample longer or more often",
+            f"{phase.dim} needs a trajectory of {wanted + 1} samples, and this one has {samples}; "
+            "lower dim, or sample longer or more often",
         )

@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from subspace.config import MAY_CHANGE, TASK, RunConfig
 from subspace.errors import InvalidInput
 
@@ -25,8 +27,13 @@ class RunFolder:
         self.checkpoints = path / "checkpoints"
 
     def trajectory_file(self, index: int) -> Path:
-        """The samples of a phase, counted from 0."""
+        """The samples of a phase, counted from 0; -1 for those of the run that it goes on from."""
         return self.path / f"trajectory-{index + 1}.f32"
+
+    def keep_source_rows(self, rows: np.ndarray | None) -> None:
+        """Copies the trajectory of the run that this one goes on from, which may change or go."""
+        if rows is not None:
+            np.asarray(rows).tofile(self.trajectory_file(-1))
 
     def create(self, config: RunConfig) -> None:
         """Makes the folder and writes the configuration.

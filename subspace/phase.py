@@ -19,6 +19,7 @@ from subspace.transform import chain
 
 STARTS = ("first", "last", "here")
 _DECAY = 0.1  # of the learning rate, at each milestone
+_MOST = 2**31 - 1  # steps are counted in 32 bits
 _COUNTS = ("dim", "epochs", "batch_size", "redraw_every")
 
 
@@ -151,7 +152,7 @@ class Phase:
         Args:
             target: the parameters, or for a method on a trajectory the subspace.
             steps: in an epoch, in which milestones count.
-            seed: of random directions.
+            seed: of random directions, 0 to 2³² - 1.
             exchange: how workers combine coordinates.
 
         Raises:
@@ -169,11 +170,11 @@ class Phase:
         return chain(optax.add_decayed_weights(self.weight_decay), step)
 
     def _schedule(self, rate: float, steps: int) -> optax.ScalarOrSchedule:
-        within = [epoch for epoch in self.milestones or () if epoch < self.epochs]
-        if not within:
+        times = self.milestones
+        if not times:  # only then, as a resumed run may have more epochs and has to have its count
             return rate
-        drops = jnp.asarray([epoch * steps for epoch in within], jnp.int32)
-        rates = jnp.asarray([rate * _DECAY**i for i in range(len(within) + 1)], jnp.float32)
+        drops = jnp.asarray([min(epoch * steps, _MOST) for epoch in times], jnp.int32)
+        rates = jnp.asarray([rate * _DECAY**i for i in range(len(times) + 1)], jnp.float32)
         return lambda count: rates[jnp.searchsorted(drops, count, side="right")]
 
     def to_json(self) -> dict[str, Any]:
@@ -187,8 +188,8 @@ class Phase:
             InvalidInput: a field is missing or unknown, or its value can't be used.
         """
         expected = {field.name for field in fields(cls)}
-        if record.keys() != expected:
-            raise InvalidInput("phases", f"odd fields: {sorted(record.keys() ^ expected)}")
+        if not isinstance(record, dict) or record.keys() != expected:
+            raise InvalidInput("phases", "not the fields of a phase")
         times = record["milestones"]
         phase = cls(**{**record, "milestones": None if times is None else tuple(times)})
         lookup("method", phase.method, METHODS)

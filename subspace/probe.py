@@ -79,7 +79,7 @@ class Evolution(AbstractProbe):
     separate_batches: bool = eqx.field(static=True, default=False)
 
     def __check_init__(self):
-        if not self.sigma > 0:
+        if not 0 < self.sigma < float("inf"):
             raise InvalidInput("sigma", f"must be a positive number, got {self.sigma}")
         if self.shaping not in SHAPING:
             raise InvalidInput(

@@ -73,7 +73,11 @@ METHODS: dict[str, Method] = {
         Method("rbd", rbd, "SGD in a random subspace, new every step", _RBD, _FULL),
         Method("fpd", fpd, "SGD in one random subspace, fixed for the whole run", _FIXED, _FULL),
         Method(
-            "nes", nes, "evolution strategies in a random subspace, new every step", _NES, _FULL
+            "nes",
+            nes,
+            "evolution strategies in a random subspace, new every step",
+            _NES,
+            {"milestones": (), "sample_every": None},  # weight decay is added to gradients
         ),
         Method(
             "dldr",

@@ -39,7 +39,7 @@ def request(
         InvalidInput: something can't be used; says which and what to do.
     """
     if not resume:
-        config = RunConfig.resolve(taken_over(given), then)
+        config = RunConfig.resolve(*taken_over(given, then))
         folder = RunFolder(out or _free(f"{config.methods}-{config.model}-{config.dataset}"))
         folder.check_free()
         return config, folder
@@ -84,22 +84,25 @@ def execute(
         InvalidInput: before anything is written.
         Stopped, Diverged: see `subspace.loop.train`.
     """
-    trainer = Trainer(config, load(config), lambda fresh: read_source(config, fresh))
+    taken = folder if resume else None
+    trainer = Trainer(config, load(config), lambda fresh: read_source(config, fresh, taken))
     if not resume:
         folder.create(config)
+        folder.keep_source_rows(trainer.source_rows)
     try:
         results = train(trainer, folder, resume=resume, watcher=watcher)
     except (Stopped, Diverged):
-        _draw(folder, trainer)
+        _draw_curves(folder, config)
         raise
-    summary = summarize(trainer, results, folder.records()) | _draw(folder, trainer)
+    summary = summarize(trainer, results, folder.records())
+    summary["explained_variance_ratio"] = _draw_variance(folder, trainer)
     write_json(folder.summary_file, summary)
+    _draw_curves(folder, config)
     return summary
 
 
-def _draw(folder: RunFolder, trainer: Trainer) -> dict[str, Any]:
-    """Draws what there is to draw; returns what the summary has to say of the trajectory."""
-    config, records = trainer.config, folder.records()
+def _draw_curves(folder: RunFolder, config: RunConfig) -> None:
+    records = folder.records()
     if records:
         methods = [
             f"{phase.method} (d = {phase.dim:g})" if phase.dim else phase.method
@@ -107,15 +110,20 @@ def _draw(folder: RunFolder, trainer: Trainer) -> dict[str, Any]:
         ]
         title = f"{' → '.join(methods)} · {config.model} · {config.dataset}"
         plot_curves(folder.curve_file, [("", records)], title)
-    sampling = config.sampled_by(len(config.phases))
-    if sampling is None or not folder.trajectory_file(sampling).exists():
-        return {}
-    rows = read_rows(folder.trajectory_file(sampling), trainer.row_size)
-    if len(rows) < 3:  # one direction explains everything
-        return {}
-    ratio = explained_variance_ratio(rows[:, : trainer.parameters])
+
+
+def _draw_variance(folder: RunFolder, trainer: Trainer) -> list[float] | None:
+    """Draws what the last trajectory's directions explain, and returns it; None without any."""
+    sampling = trainer.config.sampled_by(len(trainer.spans))
+    if sampling is None:
+        return None
+    try:
+        rows = read_rows(folder.trajectory_file(sampling), trainer.row_size)
+        ratio = explained_variance_ratio(rows[:, : trainer.parameters])
+    except InvalidInput:  # it is damaged, or doesn't move; the run is none the worse for it
+        return None
     plot_variance(folder.variance_file, ratio, f"trajectory of {len(rows)} samples")
-    return {"explained_variance_ratio": [float(share) for share in ratio]}
+    return [float(share) for share in ratio]
 
 
 def evaluate(folder: RunFolder, split: str = "test", data_dir: str | None = None) -> dict[str, Any]:

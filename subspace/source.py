@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +22,19 @@ _LIKEWISE = ("augment", "data_dir")
 """What is the source's unless given."""
 
 
-def taken_over(given: Mapping[str, Any]) -> dict[str, Any]:
-    """A request with the task of its ``source``, if it has one.
+def taken_over(
+    given: Mapping[str, Any], then: Sequence[Mapping[str, Any]]
+) -> tuple[dict[str, Any], Sequence[Mapping[str, Any]], str]:
+    """The arguments of `RunConfig.resolve` for a request, with the task of its ``source``.
 
     Raises:
-        InvalidInput: the source is no finished run, or the request has another task.
+        InvalidInput: the source is no run, or the request has another task.
     """
     given = dict(given)
     if given.get("source") is None:
-        return given
+        return given, then, "here"
     folder = RunFolder(Path(given["source"]))
     theirs = folder.read_config("source")
-    _check_finished(folder)
     for name in _SAME:
         have, want = getattr(theirs, name), given.get(name)
         if want is not None and want != have:
@@ -42,46 +43,64 @@ def taken_over(given: Mapping[str, Any]) -> dict[str, Any]:
     for name in _LIKEWISE:
         if given.get(name) is None:
             given[name] = getattr(theirs, name)
-    return given
+    given["epochs_before"] = theirs.epochs_before + theirs.epochs
+    return given, then, "first" if theirs.phases[-1].sample_every is not None else "here"
 
 
-def _check_finished(folder: RunFolder) -> None:
-    try:
-        folder.summary()
-    except InvalidInput as error:
-        raise InvalidInput("source", error.reason) from None
-
-
-def read_source(config: RunConfig, fresh: Weights) -> Source | None:
+def read_source(config: RunConfig, fresh: Weights, resumed: RunFolder | None) -> Source | None:
     """What a run takes over from its source; None without one.
 
     Args:
         config: of the run.
         fresh: weights of its model.
+        resumed: the run's own folder if it is resumed: then the source isn't needed any more.
 
     Raises:
-        InvalidInput: the source is gone, damaged, of another model, or has no trajectory although
-            a phase builds on one.
+        InvalidInput: the source is unfinished, gone, damaged, of another model, or has no
+            trajectory although a phase builds on one.
     """
     if config.source is None:
         return None
-    folder = RunFolder(Path(config.source))
-    theirs = folder.read_config("source")
-    weights, _, _ = newest_weights(folder, fresh, "source")
     needed = any(
         phase.on_trajectory and config.sampled_by(i) is None
         for i, phase in enumerate(config.phases)
     )
-    if not needed:
-        return Source(weights, None)
-    sampling = theirs.sampled_by(len(theirs.phases))
-    if sampling is None:
+    size = sum(leaf.size for leaf in jax.tree.leaves(fresh))
+    if resumed is not None:
+        rows = read_rows(resumed.trajectory_file(-1), size) if needed else None
+        return Source(fresh, rows)
+    folder = RunFolder(Path(config.source))
+    weights = _final_weights(folder, fresh)
+    return Source(weights, read_rows(_trajectory(folder), size, "source") if needed else None)
+
+
+def _final_weights(folder: RunFolder, fresh: Weights) -> Weights:
+    """A finished run's last weights."""
+    try:
+        steps = folder.summary().get("steps")
+    except InvalidInput as error:
+        raise InvalidInput("source", error.reason) from None
+    weights, meta, _ = newest_weights(folder, fresh, "source")
+    if meta["step"] != steps:
+        raise InvalidInput(
+            "source",
+            f"{folder.path} ended at step {steps}, but its newest whole checkpoint is of step "
+            f"{meta['step']}; finish it with --resume",
+        )
+    return weights
+
+
+def _trajectory(folder: RunFolder) -> Path:
+    """The file of a run's last samples, or of those that it went on from."""
+    config = folder.read_config("source")
+    sampling = config.sampled_by(len(config.phases))
+    own = folder.trajectory_file(-1 if sampling is None else sampling)
+    if sampling is None and not own.exists():
         raise InvalidInput(
             "source",
             f"{folder.path} has no trajectory; use a run of dldr, or one with --sample-every",
         )
-    size = sum(leaf.size for leaf in jax.tree.leaves(fresh))
-    return Source(weights, read_rows(folder.trajectory_file(sampling), size, "source"))
+    return own
 
 
 def newest_weights(

@@ -51,7 +51,8 @@ def data_mesh() -> Mesh:
 class Task(NamedTuple):
     """What a step trains: the model without its parameters, the optimizer, and the batches.
 
-    ``steps`` are those of an epoch; epochs are counted from ``first_step``.
+    ``steps`` are those of an epoch; epochs are counted from ``first_step``. Augmentation is a
+    function of (seed, stream, step, place in the batch).
     """
 
     static: PyTree
@@ -62,6 +63,7 @@ class Task(NamedTuple):
     first_step: int
     augment: bool
     seed: int
+    stream: int
 
 
 def make_train_step(task: Task) -> Callable[..., TrainState]:
@@ -73,6 +75,8 @@ def make_train_step(task: Task) -> Callable[..., TrainState]:
     """
     local = task.batch_size // task.mesh.size
     root = jax.random.key(task.seed, impl="threefry2x32")
+    if task.stream:
+        root = jax.random.fold_in(root, 2**31 + task.stream)  # no step's number
 
     def step(state: TrainState, images, labels, order):
         place = lax.axis_index(AXIS) * local + jnp.arange(local)

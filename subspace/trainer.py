@@ -32,7 +32,7 @@ from subspace.step import (
     make_train_step,
     placement,
 )
-from subspace.trajectory import TrajectorySubspace
+from subspace.trajectory import TrajectorySubspace, explained_variance_ratio
 
 _EVAL_BATCH = 256
 
@@ -66,12 +66,14 @@ class Trainer:
             models.with_axis(model, ("batch", AXIS)), eqx.is_inexact_array
         )
         fresh = Weights(params, model_state)
-        self.weights, self._source_rows = source(fresh) or Source(fresh, None)
+        self.weights, self.source_rows = source(fresh) or Source(fresh, None)
         self.parameters = models.parameter_count(params)
         self.spans = spans(config.phases, len(dataset.train.labels))
         for span in self.spans:
             with in_phase(span.index, span.phase.method):
                 self._check(span)
+        if self.spans[-1].end_step >= 2**31:
+            raise InvalidInput("epochs", "the run has 2**31 steps or more; use fewer epochs")
         self._evaluate = make_eval_step(self._static, self.mesh)
 
     def _check(self, span: Span) -> None:
@@ -104,8 +106,12 @@ class Trainer:
         sampling = self.config.sampled_by(span.index)
         if sampling is not None:
             check_dim(span.phase, self.spans[sampling].samples)
-        elif self._source_rows is not None:
-            check_dim(span.phase, len(self._source_rows))
+        elif self.source_rows is not None:
+            check_dim(span.phase, len(self.source_rows))
+            try:
+                explained_variance_ratio(self.source_rows[:, : self.parameters])
+            except InvalidInput as error:
+                raise InvalidInput("source", f"its samples {error.reason}") from None
 
     @property
     def row_size(self) -> int:
@@ -132,7 +138,7 @@ class Trainer:
         target: Any = self.weights.params
         start = None
         if phase.on_trajectory:
-            rows = self._source_rows if rows is None else rows
+            rows = self.source_rows if rows is None else rows
             assert rows is not None
             assert phase.dim is not None
             with in_phase(index, phase.method):
@@ -141,7 +147,7 @@ class Trainer:
                 )
             start = self._start(phase, rows)
         optimizer = phase.optimizer(
-            target, steps=span.steps, seed=self.config.seed, exchange=Mean(AXIS)
+            target, steps=span.steps, seed=self._direction_seed(index), exchange=Mean(AXIS)
         )
         task = Task(
             static=self._static,
@@ -152,8 +158,17 @@ class Trainer:
             first_step=span.first_step,
             augment=self.config.augment,
             seed=self.config.seed,
+            stream=self.config.epochs_before,
         )
         return Stage(span, optimizer, make_train_step(task), start)
+
+    def _direction_seed(self, index: int) -> int:
+        """Every phase has directions of its own; a plain run's are named by its seed."""
+        config = self.config
+        if index == 0 and not config.epochs_before:
+            return config.seed
+        seeds = np.random.SeedSequence((config.seed, config.epochs_before, index))
+        return int(seeds.generate_state(1)[0])
 
     def _start(self, phase: Phase, rows: Float[np.ndarray, "t n"]) -> Weights | None:
         if phase.start == "here":
@@ -171,7 +186,8 @@ class Trainer:
     def order(self, span: Span, epoch: int) -> np.ndarray:
         """The examples of an epoch of the run, in order: a function of (seed, epoch) alone."""
         examples = len(self.dataset.train.labels)
-        shuffled = np.random.default_rng((self.config.seed, epoch)).permutation(examples)
+        seeds = self.config.seed, self.config.epochs_before + epoch
+        shuffled = np.random.default_rng(seeds).permutation(examples)
         return shuffled[: span.steps * span.phase.batch_size].astype(np.int32)
 
     def evaluate(self, weights: Weights | TrainState, split: Split) -> tuple[float, float]:

@@ -103,7 +103,7 @@ def in_subspace(
         if residual is not None:
             residual = _missed(updates, space.lift(measured))
         if agreed is not None and params is not None:
-            extra |= {"value_fn": _chart(space, coords, params, agreed), "grad": slope}
+            extra |= {"value_fn": _chart(space, coords, params, agreed, exchange), "grad": slope}
         step: Any
         step, inner_state = inner.update(slope, inner_state, coords, **extra)
         moved: Any = optax.apply_updates(coords, step)
@@ -177,11 +177,22 @@ def _chart(
     coords: Coords,
     params: PyTree,
     value_fn: Callable[..., Any],
+    exchange: AbstractExchange,
 ) -> Callable[[Coords], Any]:
-    """The loss as a function of coordinates, ``z -> L(params + P (z - coords))``."""
+    """The loss as a function of coordinates, ``z -> L(params + P (z - coords))``.
+
+    Its gradient is combined over workers as its value is: inside a ``shard_map`` that doesn't
+    check what varies, differentiating a mean over workers gives each worker's own part.
+    """
+
+    @jax.custom_vjp
+    def shared(z: Coords) -> Coords:
+        return z
+
+    shared.defvjp(lambda z: (z, None), lambda _, slope: (exchange(slope),))
 
     def value(z: Coords) -> Any:
-        step = space.lift(jax.tree.map(jnp.subtract, z, coords))
+        step = space.lift(jax.tree.map(jnp.subtract, shared(z), coords))
         return value_fn(optax.apply_updates(params, step))
 
     return value

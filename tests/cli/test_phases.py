@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ from cli_helpers import (
 )
 
 from subspace import run
+from subspace.config import RunConfig
 from subspace.folder import RunFolder
 from subspace.trainer import Trainer
 from subspace.watch import Stopped, Watcher
@@ -172,6 +175,61 @@ def test_steps_between_samples(cli: Cli):
     assert len(samples(Path("run"))) == 15 // 4 + 1
 
 
+def test_a_run_does_not_need_its_source_any_more(cli: Cli, tmp_path: Path, sampled: Path):
+    source = tmp_path / "source"
+    shutil.copytree(sampled, source)
+    given = ("run", "pbfgs", "--from", source, "--dim", 2, "--batch-size", 400, "--epochs")
+    assert cli(*given, 3, "--out", "straight").exit_code == 0
+    assert cli(*given, 1, "--out", "run").exit_code == 0
+    shutil.rmtree(source)
+    resumed = cli("run", "--out", "run", "--resume", "--epochs", 3)
+    assert resumed.exit_code == 0, resumed.output
+    assert_same_run(Path("run"), Path("straight"))
+    # and it hands on the trajectory that it went on from, to start where it ended
+    on = cli("run", "psgd", "--from", "run", "--dim", 1, "--lr", 1e-9, "--epochs", 1, "--out", "on")
+    assert on.exit_code == 0, on.output
+    ours, theirs = (RunFolder(Path(name)).summary()["test_accuracy"] for name in ("on", "run"))
+    assert ours == theirs
+
+
+def test_a_source_whose_end_is_damaged(cli: Cli, copy: Callable[[Path], Path], straight: Path):
+    path = copy(straight)
+    damage(path / "checkpoints" / "60")
+    check(cli("run", "sgd", "--from", path), "--from: ", "step 60", "step 40", "--resume")
+
+
+def test_phases_have_directions_and_data_orders_of_their_own(straight: Path):
+    given = {"method": "fpd", "dim": 5}
+    plain = RunConfig.resolve(given, [given])
+    after = replace(plain, epochs_before=3)
+    seen = set()
+    for config in (plain, after):
+        trainer = Trainer(config, run.load(config))
+        for index in (0, 1):
+            stage = trainer.stage(index)
+            state = stage.state(trainer.weights, 1).opt_state
+            seen.add(int(state.space.seed))  # pyright: ignore
+        seen.add(tuple(trainer.order(trainer.spans[0], 0)[:5].tolist()))
+    assert len(seen) == 6
+    assert plain.seed in seen
+
+
+def test_a_diverging_trajectory_ends_as_any_run_that_diverges(cli: Cli):
+    given = ("--epochs", 3, "--batch-size", 256, "--lr", 1e20, "--sample-every", 1)
+    result = cli("run", "dldr", *given)
+    assert result.exit_code == 3, result.output
+    assert "not finite" in result.stderr
+
+
+def test_a_trajectory_that_does_not_move(cli: Cli):
+    given = ("--epochs", 2, "--batch-size", 256, "--lr", 1e-46, "--weight-decay", 0)
+    result = cli("run", "dldr", *given, "--out", "still")
+    assert result.exit_code == 0, result.output
+    assert RunFolder(Path("still")).summary()["explained_variance_ratio"] is None
+    check(cli("run", "psgd", "--from", "still", "--dim", 1, "--out", "on"), "--from: ", "equal")
+    assert not Path("on").exists()
+
+
 BAD_SOURCES = {
     "--model": ("--model", "cnn"),
     "--dataset": ("--dataset", "mnist"),
@@ -221,12 +279,21 @@ def test_what_a_resumed_run_of_several_phases_can_not_change(cli: Cli, three: Pa
 
 
 def test_damaged_phases(cli: Cli, copy: Callable[[Path], Path], three: Path):
-    for change in ({"phases": []}, {"phases": [{}]}, {"phases": 3}):
+    for change in ({"phases": []}, {"phases": [{}]}, {"phases": 3}, {"phases": [3]}):
         path = copy(three)
         record = json.loads((path / "config.json").read_text()) | change
         (path / "config.json").write_text(json.dumps(record))
         check(cli("run", "--out", path, "--resume"), "--resume: ", "damaged")
         path.rename(path.with_name(str(len(str(change)))))
+
+
+def test_milestones_come_into_reach_on_resuming(cli: Cli):
+    given = ("run", "sgd", "--batch-size", 256, "--milestones", "2,1000000000", "--epochs")
+    assert cli(*given, 3, "--out", "straight").exit_code == 0
+    assert cli(*given, 1, "--out", "run").exit_code == 0
+    resumed = cli("run", "--out", "run", "--resume", "--epochs", 3)
+    assert resumed.exit_code == 0, resumed.output
+    assert_same_run(Path("run"), Path("straight"))
 
 
 def test_milestones_lower_the_learning_rate(cli: Cli):

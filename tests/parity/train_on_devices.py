@@ -13,6 +13,7 @@ import numpy as np
 
 from subspace import data
 from subspace.config import RunConfig
+from subspace.registry import METHODS
 from subspace.trainer import Trainer
 
 CASES = {
@@ -20,9 +21,12 @@ CASES = {
     "rbd-fc": {"method": "rbd", "model": "fc", "dim": 50, "augment": True},
     "rbd-normal-fc": {"method": "rbd", "model": "fc", "dim": 50, "basis": "normal"},
     "rbd-feedback-fc": {"method": "rbd", "model": "fc", "dim": 50, "error_feedback": True},
+    "psgd-fc": {"method": "psgd", "dim": 5},
+    "pbfgs-fc": {"method": "pbfgs", "dim": 5, "batch_size": 256},
+    "newton-fc": {"method": "newton", "dim": 5, "batch_size": 256},
     "rbd-resnet8": {"method": "rbd", "model": "resnet8", "dim": 50, "learning_rate": 2.0},
 }
-STEPS = {"rbd-normal-fc": 5, "rbd-resnet8": 3}
+STEPS = {"psgd-fc": 3, "pbfgs-fc": 4, "newton-fc": 3, "rbd-normal-fc": 5, "rbd-resnet8": 3}
 COLLECTIVE = re.compile(
     r"= (.*?) (?:all-reduce|all-gather|all-to-all|reduce-scatter|collective-permute|"
     r"collective-broadcast)(?:-start)?\("
@@ -36,21 +40,34 @@ def collectives(text):
             yield int(np.prod([int(size) for size in shape.split(",") if size] or [1]))
 
 
-def train(given, steps=None):
-    """Parameters after some steps or an epoch, and the collectives of a step."""
-    config = RunConfig.resolve({"dataset": "digits", "epochs": 1, **given})
+def prepare(given):
+    """A trainer, and the phase to try; one on a trajectory follows one that is only said to be."""
+    if not METHODS[given["method"]].on_trajectory:
+        trainer = Trainer(RunConfig.resolve({"epochs": 1, **given}), data.load("digits"))
+        return trainer, trainer.stage(0)
+    config = RunConfig.resolve({"method": "dldr", "epochs": 7}, [{"epochs": 1, **given}])
     trainer = Trainer(config, data.load("digits"))
+    walk = 0.02 * np.random.default_rng(0).normal(size=(8, trainer.row_size))
+    rows = trainer.row(trainer.weights) + np.cumsum(walk, axis=0)
+    return trainer, trainer.stage(1, rows.astype(np.float32))
+
+
+def train(given, steps=None):
+    """Parameters after some steps or an epoch, on every device, and a step's collectives."""
+    trainer, stage = prepare(given)
     split = trainer.dataset.train
-    stage = trainer.stage(0)
     state = trainer.placed(stage.state(trainer.weights, trainer.mesh.size))
-    order = trainer.order(stage.span, 0)
+    order = trainer.order(stage.span, stage.span.first_epoch)
     inputs = trainer.placed((np.asarray(split.images), np.asarray(split.labels), order))
     step = stage.train_step.lower(state, *inputs).compile()
     for _ in range(steps or stage.span.steps):
         state = step(state, *inputs)
     numbers = [*jax.tree.leaves(state.params), *jax.tree.leaves(state.model_state), *state.meters]
-    flat = np.concatenate([np.ravel(np.asarray(leaf, np.float32)) for leaf in numbers])
-    return flat, list(collectives(step.as_text()))
+    each = [
+        np.concatenate([np.float32(leaf.addressable_shards[i].data).ravel() for leaf in numbers])
+        for i in range(jax.device_count())
+    ]
+    return np.stack(each), list(collectives(step.as_text()))
 
 
 if __name__ == "__main__":
