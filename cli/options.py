@@ -146,6 +146,15 @@ ErrorFeedback = Annotated[
         "--error-feedback/--no-error-feedback",
     ),
 ]
+InLaw = Annotated[
+    bool | None,
+    _option(
+        _SUBSPACE,
+        "Draw the step of normal rows from its exact law, at SGD's speed (rbd --basis normal).",
+        "draw the rows",
+        "--in-law/--no-in-law",
+    ),
+]
 SeparateBatches = Annotated[
     bool | None,
     _option(

@@ -68,7 +68,8 @@ class Display:
         if self._stage is None:
             words += [f"{config.model} on {config.dataset}", f"D = {count(trainer.parameters)}"]
         if phase.dim is not None:
-            words.append(f"d = {count(dimensions(stage.optimizer, trainer.weights.params))}")
+            size = dimensions(phase, stage.optimizer, trainer.weights.params)
+            words.append(f"d = {count(size)}")
         if phase.learning_rate is not None:
             words.append(f"lr {number(phase.learning_rate)}")
         if self._stage is None:

@@ -38,6 +38,7 @@ def run(
     antithetic: options.Antithetic = None,
     shaping: options.Shaping = None,
     error_feedback: options.ErrorFeedback = None,
+    in_law: options.InLaw = None,
     separate_batches: options.SeparateBatches = None,
     start: options.Start = None,
     pairs: options.Pairs = None,

@@ -16,6 +16,7 @@ from subspace.basis import (
 from subspace.core import AbstractBasis, AbstractSubspace, Coords
 from subspace.errors import InvalidInput
 from subspace.exchange import AbstractExchange, Alone, Mean
+from subspace.inlaw import rbd_in_law
 from subspace.methods import fpd, nes, rbd, sgd
 from subspace.partition import Partition
 from subspace.probe import AbstractProbe, Backprop, Evolution
@@ -58,5 +59,6 @@ __all__ = [
     "p_plus_bfgs",
     "p_sgd",
     "rbd",
+    "rbd_in_law",
     "sgd",
 ]

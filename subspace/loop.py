@@ -131,7 +131,7 @@ class _Loop:
             self.phase()
         self.checkpoints.wait()
         loss, accuracy = self.trainer.evaluate(self.state, self.trainer.dataset.test)
-        size = dimensions(self.stage.optimizer, self.state.params)
+        size = dimensions(self.stage.phase, self.stage.optimizer, self.state.params)
         figures = {"test_loss": loss, "test_accuracy": accuracy, "dimensions": size}
         return self.folder.records()[-1] | figures | {"seconds": self.seconds}
 

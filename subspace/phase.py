@@ -57,6 +57,7 @@ class Phase:
     shaping: str | None = None
     separate_batches: bool | None = None
     error_feedback: bool | None = None
+    in_law: bool | None = None
     start: str | None = None
     pairs: str | None = None
     damping: float | None = None

@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import optax
+from jaxtyping import PyTree
 
+from subspace.errors import InvalidInput
+from subspace.inlaw import rbd_in_law
 from subspace.methods import fpd, nes, rbd, sgd
 from subspace.projected import p_newton, p_plus_bfgs, p_sgd
 
@@ -48,7 +51,7 @@ _FIXED = _RATE | {
     "scale": "unit",
 }
 _DRAWN = _FIXED | {"redraw_every": 1}
-_RBD = _DRAWN | {"error_feedback": False}
+_RBD = _DRAWN | {"error_feedback": False, "in_law": False}
 _NES = _DRAWN | {
     "sigma": 0.01,
     "antithetic": False,
@@ -66,11 +69,24 @@ _SAMPLING = {
 }
 _BFGS = {"pairs": "shared", "damping": 0.2, "on_failure": "stay", "alpha": 0.0, "momentum": 0.9}
 
+_LAW = {"basis": "normal", "scale": "unit", "redraw_every": 1, "error_feedback": False}
+
+
+def _rbd(params: PyTree, *, in_law: bool, **options: Any) -> optax.GradientTransformationExtraArgs:
+    """`rbd`, or the law of it."""
+    if not in_law:
+        return rbd(params, **options)
+    for name, only in _LAW.items():
+        if options.pop(name) != only:
+            raise InvalidInput("in_law", f"goes with {name}={only} only")
+    return rbd_in_law(params, **options)
+
+
 METHODS: dict[str, Method] = {
     method.name: method
     for method in (
         Method("sgd", sgd, "plain SGD on all D parameters: the yardstick", _RATE, _FULL),
-        Method("rbd", rbd, "SGD in a random subspace, new every step", _RBD, _FULL),
+        Method("rbd", _rbd, "SGD in a random subspace, new every step", _RBD, _FULL),
         Method("fpd", fpd, "SGD in one random subspace, fixed for the whole run", _FIXED, _FULL),
         Method(
             "nes",

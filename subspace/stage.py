@@ -12,6 +12,7 @@ import numpy as np
 import optax
 from jaxtyping import Float, PyTree
 
+from subspace.partition import allocate, divide
 from subspace.phase import Phase
 from subspace.step import TrainState, for_workers, no_meters
 from subspace.transform import coordinates
@@ -104,8 +105,13 @@ class Stage:
         return jax.tree.map(jnp.array, TrainState(*weights, opt_state, step, no_meters()))
 
 
-def dimensions(optimizer: optax.GradientTransformationExtraArgs, params: PyTree) -> int:
+def dimensions(
+    phase: Phase, optimizer: optax.GradientTransformationExtraArgs, params: PyTree
+) -> int:
     """d: coordinates that a step changes; D for a method without a subspace."""
+    if phase.in_law:  # which has no coordinates
+        partition = divide(params, phase.compartments or "whole")
+        return sum(allocate(partition.sizes, phase.dim or 0, phase.allocate or "same").values())
     coords: Any = jax.eval_shape(lambda p: coordinates(optimizer.init(p)), params)
     if coords is None:
         return sum(leaf.size for leaf in jax.tree.leaves(params))

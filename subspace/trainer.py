@@ -94,7 +94,7 @@ class Trainer:
             self._check_samples(span)
             target = RandomSubspace(target, dim=1)  # stands in for what is still to be sampled
         optimizer = phase.optimizer(target, steps=1, seed=0)
-        directions = dimensions(optimizer, self.weights.params)
+        directions = dimensions(phase, optimizer, self.weights.params)
         if phase.separate_batches and phase.batch_size < directions * workers:
             raise InvalidInput(
                 "batch_size",

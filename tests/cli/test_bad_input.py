@@ -45,6 +45,8 @@ OPTIONS: list[tuple[str, tuple[str, ...]]] = [
     ("run rbd --seed 4294967296", ("--seed: ", "between 0 and")),
     ("run rbd --checkpoint-every 0", ("--checkpoint-every: ", "at least 1")),
     ("run sgd --dim 250", ("--dim: ", "does not apply to sgd")),
+    ("run rbd --in-law", ("--in-law: ", "basis=normal")),
+    ("run rbd --in-law --basis normal --error-feedback", ("--in-law: ", "error_feedback=False")),
     ("run fpd --error-feedback", ("--error-feedback: ", "does not apply to fpd")),
     ("run fpd --redraw-every 2", ("--redraw-every: ", "does not apply to fpd")),
     ("run pbfgs", ("METHOD: ", "builds on a trajectory", "dldr --then pbfgs", "--from")),

@@ -9,6 +9,7 @@ import shlex
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from cli_helpers import STEPS, TINY, Cli, final_state
 
 from subspace.config import RunConfig
@@ -148,3 +149,15 @@ def test_nes_with_a_mini_batch_for_every_direction(cli: Cli):
     assert result.exit_code == 0, result.output
     losses = [record["train_loss"] for record in RunFolder(Path("runs/nes-fc-digits")).records()]
     assert losses[-1] < losses[0]
+
+
+def test_rbd_in_law_trains_as_rbd_with_normal_rows(cli: Cli):
+    losses = {}
+    for way in ("--in-law", "--no-in-law"):
+        given = ("--basis", "normal", "--dim", 100, "--epochs", 3, "--lr", 2, "--batch-size", 64)
+        result = cli("run", "rbd", *given, way, "--out", way.strip("-"))
+        assert result.exit_code == 0, result.output
+        folder = RunFolder(Path(way.strip("-")))
+        losses[way] = folder.records()[-1]["train_loss"]
+        assert folder.summary()["dimensions"] == 100
+    assert losses["--in-law"] == pytest.approx(losses["--no-in-law"], rel=0.1)

@@ -39,6 +39,8 @@ def build(name, basis, learning_rate=0.5, params=START, **options):
     given = {"dim": 9, "basis": basis, "learning_rate": learning_rate}
     if name == "nes":  # as near to rbd as it comes, so that the same figures hold
         given |= {"antithetic": True, "shaping": "none"}
+    if name == "rbd":
+        given |= {"in_law": False}
     given = {key: value for key, value in (given | options).items() if key in method.arguments}
     target = params
     if method.on_trajectory:
