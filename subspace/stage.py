@@ -111,7 +111,9 @@ def dimensions(
     """d: coordinates that a step changes; D for a method without a subspace."""
     if phase.in_law:  # which has no coordinates
         partition = divide(params, phase.compartments or "whole")
-        return sum(allocate(partition.sizes, phase.dim or 0, phase.allocate or "same").values())
+        return sum(
+            allocate(partition.sizes, int(phase.dim or 0), phase.allocate or "same").values()
+        )
     coords: Any = jax.eval_shape(lambda p: coordinates(optimizer.init(p)), params)
     if coords is None:
         return sum(leaf.size for leaf in jax.tree.leaves(params))

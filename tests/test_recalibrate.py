@@ -2,39 +2,20 @@
 
 from __future__ import annotations
 
-import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from compiling import compile_quickly  # noqa: F401
 from helpers import random_images
+from normed import normed  # noqa: F401
 
-from subspace import models
 from subspace.config import RunConfig
 from subspace.data import Dataset, Split
-from subspace.models.layers import BatchNorm
 from subspace.trainer import Trainer
 
 
-class Normed(eqx.Module):
-    """Batch normalisation of the images, and nothing learnt that matters."""
-
-    norm: BatchNorm
-    weight: jax.Array
-
-    def __init__(self, in_shape, classes, *, key):
-        self.norm = BatchNorm.of(in_shape[-1])
-        self.weight = jnp.ones((in_shape[-1], classes))
-
-    def __call__(self, image, state):
-        normed, state = self.norm(image, state)
-        return normed.mean((0, 1)) @ self.weight, state
-
-
 @pytest.fixture
-def trainer(monkeypatch: pytest.MonkeyPatch) -> Trainer:
-    monkeypatch.setitem(models.MODELS, "normed", models.Entry("", Normed))
+def trainer(normed: None) -> Trainer:
     images, labels = random_images(512, (4, 4, 1))
     images = (images // 4 + np.arange(512)[:, None, None, None] // 4).astype(np.uint8)
     split = Split(images, labels.astype(np.int32))

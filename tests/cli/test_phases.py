@@ -20,6 +20,7 @@ from cli_helpers import (
     snapshot,
     timeless,
 )
+from normed import normed  # noqa: F401
 
 from subspace import run
 from subspace.config import RunConfig
@@ -303,3 +304,34 @@ def test_milestones_lower_the_learning_rate(cli: Cli):
     plain, drop = (timeless(Path(name)) for name in ("plain", "drop"))
     assert plain[0] == drop[0]
     assert drop[2]["train_loss"] > plain[2]["train_loss"]
+
+
+@pytest.mark.parametrize("step", [3, 12])
+def test_batch_norm_goes_through_phases_samples_and_resuming(
+    cli: Cli,
+    tmp_path: Path,
+    normed: None,  # noqa: F811
+    step: int,
+):
+    task = {"model": "normed", "recalibrate_bn": True, "method": "dldr", "epochs": 2}
+    then = {"method": "psgd", "dim": 1, "epochs": 2, "batch_size": 256}
+    config = RunConfig.resolve(task | {"batch_size": 256}, [then])
+    straight, folder = RunFolder(tmp_path / "straight"), RunFolder(tmp_path / "run")
+    run.execute(config, straight)
+    asked = iter(range(100))
+    with pytest.raises(Stopped):
+        run.execute(config, folder, watcher=Watcher(should_stop=lambda: next(asked) == step))
+    run.execute(config, folder, resume=True)
+    assert_same_run(folder.path, straight.path)
+    trainer = Trainer(config, run.load(config))
+    rows = np.fromfile(folder.trajectory_file(0), np.float32).reshape(3, trainer.row_size)
+    assert trainer.row_size == trainer.parameters + 2
+    np.testing.assert_array_equal(rows[0, -2:], [0, 1])  # mean and variance at the start
+    start = trainer.stage(1, rows).start
+    assert start is not None
+    np.testing.assert_array_equal(trainer.row(start), rows[0])
+    arrays = final_arrays(folder.path)
+    images = np.asarray(trainer.dataset.train.images[:1280], np.float32).reshape(5, -1) / 255
+    found = [arrays[name] for name in sorted(arrays) if name.startswith("model_state")]
+    np.testing.assert_allclose(found[0], [images.mean()], rtol=1e-5)
+    np.testing.assert_allclose(found[1], [images.var(axis=1).mean()], rtol=1e-4)
