@@ -15,7 +15,7 @@ from subspace.trainer import Trainer
 
 
 @pytest.fixture
-def trainer(normed: None) -> Trainer:
+def trainer(normed: None) -> Trainer:  # noqa: F811
     images, labels = random_images(512, (4, 4, 1))
     images = (images // 4 + np.arange(512)[:, None, None, None] // 4).astype(np.uint8)
     split = Split(images, labels.astype(np.int32))
