@@ -86,6 +86,15 @@ OnFailure = Annotated[
     str | None,
     _option(_SUBSPACE, "After a failed line search: stay, or paper (pbfgs).", "stay"),
 ]
+InitialScaling = Annotated[
+    bool | None,
+    _option(
+        _SUBSPACE,
+        "Scale the first inverse Hessian to the first pair's curvature (pbfgs).",
+        "do",
+        "--initial-scaling/--no-initial-scaling",
+    ),
+]
 Alpha = Annotated[
     float | None,
     _option(_SUBSPACE, "Learning rate outside the subspace: P+BFGS (pbfgs).", "0"),

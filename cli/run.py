@@ -44,6 +44,7 @@ def run(
     pairs: options.Pairs = None,
     damping: options.Damping = None,
     on_failure: options.OnFailure = None,
+    initial_scaling: options.InitialScaling = None,
     alpha: options.Alpha = None,
     sample_every: options.SampleEvery = None,
     epochs: options.Epochs = None,

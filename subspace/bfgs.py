@@ -26,6 +26,8 @@ class BFGSState(NamedTuple):
     started: Bool[Array, ""]
     stuck: Int[Array, ""]
     """Steps in a row that didn't move."""
+    fresh: Bool[Array, ""]
+    """No pair since the start or the last reset."""
 
 
 def scale_by_bfgs(
@@ -34,6 +36,7 @@ def scale_by_bfgs(
     damping: float = 0.2,
     min_curvature: float = 1e-20,
     reset_after: int | None = 3,
+    initial_scaling: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
     """Multiplies the gradient by the BFGS estimate of the inverse Hessian.
 
@@ -49,6 +52,9 @@ def scale_by_bfgs(
         min_curvature: a pair with ``yᵀs`` below is skipped.
         reset_after: back to ``H = I`` after so many steps in a row that didn't move (failed
             searches); None for never, as in the paper.
+        initial_scaling: before the first pair is used, scale H to the curvature that it saw,
+            ``yᵀs / yᵀy`` (Nocedal and Wright, equation 6.20): then a line search that begins at 1
+            reaches far enough along directions that no pair has been made of yet.
 
     Raises:
         InvalidInput: unknown ``pairs``.
@@ -59,7 +65,8 @@ def scale_by_bfgs(
     def init(params: PyTree) -> BFGSState:
         flat, _ = ravel_pytree(params)
         zero, eye = jnp.zeros_like(flat), jnp.eye(flat.size, dtype=flat.dtype)
-        return BFGSState(eye, zero, zero, jnp.asarray(False), jnp.int32(0))
+        no, yes = jnp.asarray(False), jnp.asarray(True)
+        return BFGSState(eye, zero, zero, no, jnp.int32(0), yes)
 
     def update(
         updates: PyTree,
@@ -80,16 +87,28 @@ def scale_by_bfgs(
         s, y = here - state.last, slope - before
         moved = jnp.any(s != 0)
         usable = state.started & moved
-        inverse = _updated(state.inverse, s, y, usable, damping, min_curvature)
+        inverse = state.inverse
+        if initial_scaling:
+            inverse = jnp.where(usable & state.fresh, _gain(s, y), 1) * inverse
+        inverse = _updated(inverse, s, y, usable, damping, min_curvature)
+        fresh = state.fresh & ~usable
         stuck = jnp.where(state.started & ~moved, state.stuck + 1, 0)
         if reset_after is not None:
             reset = stuck >= reset_after
             inverse = jnp.where(reset, jnp.eye(s.size, dtype=s.dtype), inverse)
             stuck = jnp.where(reset, 0, stuck)
-        state = BFGSState(inverse, here, slope, jnp.asarray(True), stuck)
+            fresh = fresh | reset
+        state = BFGSState(inverse, here, slope, jnp.asarray(True), stuck, fresh)
         return unravel(inverse @ slope), state
 
     return optax.GradientTransformationExtraArgs(init, update)  # pyright: ignore
+
+
+def _gain(s: Float[Array, " d"], y: Float[Array, " d"]) -> Float[Array, ""]:
+    """``yᵀs / yᵀy``, or 1 where that is not positive."""
+    curvature, square = jnp.vdot(y, s), jnp.vdot(y, y)
+    gain = curvature / jnp.where(square > 0, square, 1)
+    return jnp.where((gain > 0) & jnp.isfinite(gain), gain, 1)
 
 
 def _updated(

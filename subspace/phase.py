@@ -62,6 +62,7 @@ class Phase:
     pairs: str | None = None
     damping: float | None = None
     on_failure: str | None = None
+    initial_scaling: bool | None = None
     alpha: float | None = None
     sample_every: int | str | None = None
 

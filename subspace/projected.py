@@ -41,20 +41,21 @@ def p_bfgs(
     pairs: str = "shared",
     damping: float = 0.2,
     on_failure: str = "stay",
+    initial_scaling: bool = True,
     exchange: AbstractExchange = Alone(),  # noqa: B008 (immutable)
 ) -> optax.GradientTransformationExtraArgs:
     """P-BFGS: BFGS with a backtracking line search in a fixed subspace (Li et al. 2022).
 
     Its ``update`` needs ``params``, ``value`` and ``value_fn``. The paper as published:
-    ``pairs="paper", damping=0.0, on_failure="paper"``.
+    ``pairs="paper", damping=0.0, on_failure="paper", initial_scaling=False``.
 
     Args:
         space: fixed; usually from `TrajectorySubspace.fit`.
-        pairs, damping: see `subspace.bfgs.scale_by_bfgs`.
+        pairs, damping, initial_scaling: see `subspace.bfgs.scale_by_bfgs`.
         on_failure: see `subspace.linesearch.backtracking`.
         exchange: how workers combine coordinates and losses.
     """
-    direction = scale_by_bfgs(pairs=pairs, damping=damping)
+    direction = scale_by_bfgs(pairs=pairs, damping=damping, initial_scaling=initial_scaling)
     search = backtracking(on_failure=on_failure)
     return in_subspace(space, chain(direction, optax.scale(-1.0), search), exchange=exchange)
 
@@ -74,6 +75,7 @@ def p_plus_bfgs(
     pairs: str = "shared",
     damping: float = 0.2,
     on_failure: str = "stay",
+    initial_scaling: bool = True,
     exchange: AbstractExchange = Alone(),  # noqa: B008 (immutable)
 ) -> optax.GradientTransformationExtraArgs:
     """P+BFGS: P-BFGS inside the subspace, and SGD on what the subspace leaves of the gradient.
@@ -87,7 +89,14 @@ def p_plus_bfgs(
 
     Others as for `p_bfgs`.
     """
-    inside = p_bfgs(space, pairs=pairs, damping=damping, on_failure=on_failure, exchange=exchange)
+    inside = p_bfgs(
+        space,
+        pairs=pairs,
+        damping=damping,
+        on_failure=on_failure,
+        initial_scaling=initial_scaling,
+        exchange=exchange,
+    )
     if not alpha:
         return inside
     outside = optax.sgd(alpha, momentum or None)

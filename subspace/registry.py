@@ -67,7 +67,14 @@ _SAMPLING = {
     "epochs": 30,
     "batch_size": 128,
 }
-_BFGS = {"pairs": "shared", "damping": 0.2, "on_failure": "stay", "alpha": 0.0, "momentum": 0.9}
+_BFGS = {
+    "pairs": "shared",
+    "damping": 0.2,
+    "on_failure": "stay",
+    "initial_scaling": True,
+    "alpha": 0.0,
+    "momentum": 0.9,  # outside the subspace, with alpha
+}
 
 _LAW = {"basis": "normal", "scale": "unit", "redraw_every": 1, "error_feedback": False}
 

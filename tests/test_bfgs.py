@@ -142,3 +142,19 @@ def test_unknown_policies_are_named():
         backtracking(on_failure="other")
     with pytest.raises(ValueError, match="value_fn"):
         scale_by_bfgs().update(jnp.ones(2), scale_by_bfgs().init(jnp.ones(2)), jnp.ones(2))
+
+
+@pytest.mark.parametrize(("size", "condition"), [(10, 100.0), (40, 1000.0)])
+def test_initial_scaling_reaches_far_minima_of_flat_losses_sooner(size, condition):
+    steep = quadratic(size, condition)
+    start = np.random.default_rng(2).normal(size=size)
+
+    def flat(x):
+        return 1e-4 * steep(x)
+
+    plain, *_ = minimise(flat, start, tolerance=1e-9)
+    scaled, *_ = minimise(flat, start, tolerance=1e-9, initial_scaling=True)
+    assert scaled < 0.7 * plain
+    # and it doesn't depend on the loss's scale any more
+    again, *_ = minimise(lambda x: 1e-6 * steep(x), start, tolerance=1e-11, initial_scaling=True)
+    assert abs(again - scaled) <= 0.3 * scaled
