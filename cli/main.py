@@ -9,7 +9,9 @@ import typer
 from .compare import compare
 from .errors import OneLineErrors
 from .evaluate import evaluate
+from .launch import launch
 from .list import list_
+from .replay import replay
 from .run import run
 
 app = typer.Typer(
@@ -21,6 +23,8 @@ app = typer.Typer(
 app.command()(run)
 app.command()(evaluate)
 app.command()(compare)
+app.command()(replay)
+app.command()(launch)
 app.command("list")(list_)
 
 

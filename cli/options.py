@@ -13,7 +13,8 @@ import typer
 
 from . import values
 
-_TASK, _SUBSPACE, _TRAINING, _OUTPUT = "What to train", "Subspace", "Training", "Run folder"
+_TASK, _SUBSPACE, _TRAINING = "What to train", "Subspace", "Training"
+_WORKERS, _OUTPUT = "Several devices and processes", "Run folder"
 
 
 def _option(panel: str, help: str, default: str, *names: str, **more: Any) -> Any:
@@ -155,6 +156,20 @@ ErrorFeedback = Annotated[
         "--error-feedback/--no-error-feedback",
     ),
 ]
+Recent = Annotated[
+    int | None,
+    _option(
+        _SUBSPACE, "So many directions of past steps beside the random ones (rbd).", "0", min=0
+    ),
+]
+Preset = Annotated[
+    str | None,
+    _option(
+        _SUBSPACE,
+        "Settings that go well together: strong is --error-feedback --recent 3 (rbd).",
+        "none",
+    ),
+]
 InLaw = Annotated[
     bool | None,
     _option(
@@ -255,3 +270,48 @@ Json = Annotated[
     bool,
     typer.Option("--json", help="Print the result as one line of JSON; other text to stderr."),
 ]
+
+Workers = Annotated[
+    int | None,
+    _option(
+        _WORKERS,
+        "How many share a step; on CPU as many devices are made.",
+        "one for each device",
+        min=1,
+    ),
+]
+Exchange = Annotated[
+    str | None,
+    _option(
+        _WORKERS,
+        "mean of shared coordinates, independent directions, or split directions (rbd, fpd, nes).",
+        "mean",
+    ),
+]
+Combine = Annotated[
+    str | None,
+    _option(_WORKERS, "Steps of independent workers: their sum or mean.", "sum"),
+]
+LogCoordinates = Annotated[
+    bool | None,
+    _option(
+        _WORKERS,
+        "Keep every step's coordinates, for `subspace replay` (rbd, fpd, nes).",
+        "off",
+        "--log-coordinates/--no-log-coordinates",
+    ),
+]
+Distributed = Annotated[
+    bool,
+    typer.Option(
+        "--distributed",
+        help="Be one of the processes of a run: the same command in each.",
+        rich_help_panel=_WORKERS,
+    ),
+]
+Coordinator = Annotated[
+    str | None,
+    _option(_WORKERS, "HOST:PORT of process 0.", "inferred on TPU pods, SLURM, Kubernetes"),
+]
+NumProcesses = Annotated[int | None, _option(_WORKERS, "How many processes.", "inferred", min=1)]
+ProcessId = Annotated[int | None, _option(_WORKERS, "Of this process, from 0.", "inferred", min=0)]

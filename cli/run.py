@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -20,9 +21,13 @@ if TYPE_CHECKING:
     from subspace.folder import RunFolder
     from subspace.watch import Diverged
 
+_SIGTERM = 128 + 15
+_JOINING = ("distributed", "coordinator", "num_processes", "process_id")
+
 
 def run(
     method: options.Method = None,
+    preset: options.Preset = None,
     then: options.Then = None,
     source: options.Source = None,
     dataset: options.Dataset = None,
@@ -38,6 +43,7 @@ def run(
     antithetic: options.Antithetic = None,
     shaping: options.Shaping = None,
     error_feedback: options.ErrorFeedback = None,
+    recent: options.Recent = None,
     in_law: options.InLaw = None,
     separate_batches: options.SeparateBatches = None,
     start: options.Start = None,
@@ -57,6 +63,14 @@ def run(
     validation: options.Validation = None,
     seed: options.Seed = None,
     recalibrate_bn: options.RecalibrateBN = None,
+    workers: options.Workers = None,
+    exchange: options.Exchange = None,
+    combine: options.Combine = None,
+    log_coordinates: options.LogCoordinates = None,
+    distributed: options.Distributed = False,
+    coordinator: options.Coordinator = None,
+    num_processes: options.NumProcesses = None,
+    process_id: options.ProcessId = None,
     out: options.Out = None,
     resume: options.Resume = False,
     checkpoint_every: options.CheckpointEvery = None,
@@ -68,11 +82,42 @@ def run(
     from it.
     """
     given: dict[str, Any] = dict(locals())
-    for name in ("then", "out", "resume", "json"):
+    for name in ("then", "out", "resume", "json", *_JOINING):
         del given[name]
     given |= {"data_dir": absolute(data_dir), "source": absolute(source)}
     _check_method(method, resume)
+    _join(distributed, coordinator, num_processes, process_id, workers)
     _train(given, then or [], out, resume, json)
+
+
+def _join(
+    distributed: bool,
+    coordinator: str | None,
+    num_processes: int | None,
+    process_id: int | None,
+    workers: int | None,
+) -> None:
+    """Makes the devices, or joins the processes, of the run; before anything uses JAX."""
+    from subspace.distributed import join
+    from subspace.errors import InvalidInput
+
+    if distributed:
+        join(coordinator, num_processes, process_id)
+    elif not coordinator == num_processes == process_id:
+        raise InvalidInput("distributed", "is needed with --coordinator and its like")
+    elif workers is not None:
+        _make_cpu_devices(workers)
+
+
+def _make_cpu_devices(count: int) -> None:
+    import jax
+
+    if count > (
+        os.cpu_count() or 1
+    ):  # with fewer threads than devices XLA's collectives can starve
+        os.environ.setdefault("NPROC", str(2 * count))
+    with suppress(RuntimeError):  # JAX has its devices already; the workers share them
+        jax.config.update("jax_num_cpu_devices", count)
 
 
 def absolute(path: Path | None) -> str | None:
@@ -92,26 +137,31 @@ def _check_method(method: str | None, resume: bool) -> None:
 def _train(
     given: dict[str, Any], then: list[str], out: Path | None, resume: bool, json: bool
 ) -> None:
+    from subspace import distributed, watch
     from subspace import run as library
-    from subspace import watch
 
     from .finish import show_results
     from .progress import Display
 
     config, folder = library.request(given, out, resume, [read_phase(text) for text in then])
-    console = make_console(stderr=json)
+    main = distributed.is_main()
+    console = make_console(stderr=json, quiet=not main)
     if config.dataset != "digits":
         say(console, f"Loading {config.dataset} ...")
     signals = StopSignals(nothing_to_save=lambda: not folder.config_file.exists())
+    several = distributed.is_one_of_several()  # then JAX takes SIGTERM, so that all stop together
     try:
-        with signals, Display(console, config, folder) as display:
+        with nullcontext() if several else signals, Display(console, config, folder) as display:
             watcher = display.watcher(signals.requested)
             summary = library.execute(config, folder, resume=resume, watcher=watcher)
     except watch.Stopped:
-        _say_how_to_resume(config, folder)
-        raise typer.Exit(signals.exit_code) from None
+        if main:
+            _say_how_to_resume(config, folder)
+        raise typer.Exit(_SIGTERM if several else signals.exit_code) from None
     except watch.Diverged as error:
         _fail_diverged(error, config, folder)
+    if not main:
+        return
     show_results(console, config, folder, summary)
     if json:
         print_json(summary | {"run": str(folder.path)})
@@ -133,7 +183,9 @@ def _fail_diverged(error: Diverged, config: RunConfig, folder: RunFolder) -> NoR
     phase = config.phases[error.phase]
     if phase.learning_rate is None:
         fail(f"{error}; {good}", DIVERGED)
-    usual = defaults.learning_rate(phase.method, config.model, config.dataset).learning_rate
-    smaller = min(phase.learning_rate / 4, usual)
+    usual = defaults.learning_rate(
+        phase.method, config.model, config.dataset, bool(phase.error_feedback)
+    )
+    smaller = min(phase.learning_rate / 4, usual.learning_rate)
     where = f" for {phase.method}" if error.phase else ""
     fail(f"{error}; {good}; start again with a smaller --lr{where}, such as {smaller:g}", DIVERGED)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _UNLIMITED = 10_000  # columns: who reads a pipe or a file wraps lines as they like
 
 
-def make_console(stderr: bool = False) -> Console:
+def make_console(stderr: bool = False, quiet: bool = False) -> Console:
     """For text that people read; without control codes unless it is a terminal."""
     from rich.console import Console
 
@@ -22,6 +22,7 @@ def make_console(stderr: bool = False) -> Console:
     terminal = stream.isatty()
     return Console(
         file=stream,
+        quiet=quiet,
         force_terminal=terminal,
         width=None if terminal else _UNLIMITED,
         highlight=False,

@@ -15,13 +15,15 @@ from subspace.basis import (
 )
 from subspace.core import AbstractBasis, AbstractSubspace, Coords
 from subspace.errors import InvalidInput
-from subspace.exchange import AbstractExchange, Alone, Mean
+from subspace.exchange import AbstractExchange, Alone, Gather, Mean
 from subspace.inlaw import rbd_in_law
+from subspace.joint import JointSubspace
 from subspace.methods import fpd, nes, rbd, sgd
 from subspace.partition import Partition
 from subspace.probe import AbstractProbe, Backprop, Evolution
 from subspace.projected import p_bfgs, p_newton, p_plus_bfgs, p_sgd
 from subspace.random import RandomSubspace
+from subspace.recent import RecentSubspace
 from subspace.trajectory import TrajectorySubspace
 from subspace.transform import SubspaceState, in_subspace
 
@@ -39,13 +41,16 @@ __all__ = [
     "Coordinate",
     "Coords",
     "Evolution",
+    "Gather",
     "Hadamard",
     "InvalidInput",
+    "JointSubspace",
     "Mean",
     "Normal",
     "Partition",
     "Rademacher",
     "RandomSubspace",
+    "RecentSubspace",
     "Sparse",
     "SubspaceState",
     "TrajectorySubspace",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,6 +14,7 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
+from subspace import distributed
 from subspace.errors import InvalidInput
 
 _T = TypeVar("_T", bound=PyTree)
@@ -29,23 +32,29 @@ class Checkpoints:
 
         logging.getLogger("absl").setLevel(logging.CRITICAL)  # what is damaged, restore() says
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=True)
+        self._folder, self._failed = folder, False
         self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
 
     def steps(self) -> list[int]:
         return sorted(self._manager.all_steps())
 
     def save(self, step: int, state: PyTree, meta: dict[str, Any]) -> None:
-        """Saves a pytree of arrays, and JSON beside it; a step already saved stays as it is."""
+        """Saves a pytree of arrays, and JSON beside it; a step already saved stays as it is.
+
+        Raises:
+            OSError: this one, or the one before it, can't be written.
+        """
         import orbax.checkpoint as ocp
 
         if step in self._manager.all_steps():
             return
-        arrays = _named(jax.tree.map(np.asarray, state))
+        arrays = {name: _whole(leaf) for name, leaf in named(state).items()}
         items = ocp.args.Composite(
-            state=ocp.args.StandardSave(arrays),
-            meta=ocp.args.JsonSave(meta | {"digest": _digest(arrays)}),
+            state=ocp.args.PyTreeSave(arrays),
+            meta=ocp.args.JsonSave(meta | {"digest": _digest(arrays), "names": list(arrays)}),
         )
-        self._manager.save(step, args=items)
+        with self._writing():
+            self._manager.save(step, args=items)
 
     def restore(self, like: Callable[[dict[str, Any]], _T]) -> tuple[_T, dict[str, Any], list[int]]:
         """The newest checkpoint that is whole, or a part of it.
@@ -68,19 +77,24 @@ class Checkpoints:
         damaged = []
         for step in reversed(self.steps()):
             try:
-                return *self._read(step), damaged
+                return *self.read(step), damaged
             except Exception:  # Orbax and its stores raise many kinds for damaged files
                 damaged.append(step)
         what = f"all checkpoints are damaged ({damaged})" if damaged else "it has no checkpoint"
         raise InvalidInput("resume", f"{what}; start the run again with another --out")
 
-    def _read(self, step: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    def read(self, step: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """All arrays of a checkpoint by their names, and its JSON; raises if it isn't whole."""
         import orbax.checkpoint as ocp
 
-        items = ocp.args.Composite(state=ocp.args.StandardRestore(), meta=ocp.args.JsonRestore())
+        read: Any = self._manager.restore(
+            step, args=ocp.args.Composite(meta=ocp.args.JsonRestore())
+        )
+        meta: dict[str, Any] = dict(read.meta)
+        plain = {name: ocp.RestoreArgs(restore_type=np.ndarray) for name in meta.pop("names")}
+        items = ocp.args.Composite(state=ocp.args.PyTreeRestore(restore_args=plain))
         restored: Any = self._manager.restore(step, args=items)
         arrays = {name: np.asarray(array) for name, array in restored.state.items()}
-        meta: dict[str, Any] = dict(restored.meta)
         if meta.pop("digest") != _digest(arrays):
             raise ValueError(f"checkpoint {step} is not what was written")
         return arrays, meta
@@ -91,14 +105,33 @@ class Checkpoints:
             self._manager.delete(step)
 
     def wait(self) -> None:
-        """Until all is on disk."""
-        self._manager.wait_until_finished()
+        """Until all is on disk.
+
+        Raises:
+            OSError: it can't be written, as the disk is full or the like.
+        """
+        with self._writing():
+            self._manager.wait_until_finished()
 
     def close(self) -> None:
-        self._manager.close()
+        if not self._failed:  # or it would say so again
+            with self._writing():
+                self._manager.close()
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Orbax writes in the background, and raises later, and many kinds, what went wrong."""
+        try:
+            yield
+        except (ValueError, OSError, RuntimeError) as error:
+            self._failed = True
+            reason = str(error).rpartition(": ")[2].partition(" [os_error")[0]
+            number = getattr(error, "errno", None) or errno.EIO
+            message = f"a checkpoint can't be written: {reason or error}; those before it stay"
+            raise OSError(number, message, str(self._folder)) from error
 
 
-def _named(tree: PyTree) -> dict[str, Any]:
+def named(tree: PyTree) -> dict[str, Any]:
     """Leaves by path, so that a checkpoint can be read without our classes."""
     leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
     return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
@@ -106,7 +139,7 @@ def _named(tree: PyTree) -> dict[str, Any]:
 
 def _filled(like: _T, arrays: dict[str, np.ndarray]) -> _T:
     """The arrays in a pytree's places."""
-    template = _named(like)
+    template = named(like)
     for name, leaf in template.items():
         have = arrays.get(name)
         if have is None or have.shape != leaf.shape or have.dtype != leaf.dtype:
@@ -114,10 +147,37 @@ def _filled(like: _T, arrays: dict[str, np.ndarray]) -> _T:
     return jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name in template])
 
 
-def _digest(arrays: dict[str, np.ndarray]) -> str:
-    """Of names, dtypes, shapes and bytes."""
+def _whole(leaf: Any) -> Any:
+    """As NumPy, unless other processes hold parts of it: then each writes its own."""
+    if isinstance(leaf, jax.Array) and not (leaf.is_fully_addressable or leaf.is_fully_replicated):
+        return leaf
+    return np.asarray(leaf)
+
+
+def _digest(arrays: dict[str, Any]) -> str:
+    """Of names, dtypes, shapes and bytes, row by row, as processes may hold rows of their own."""
     digest = hashlib.sha256()
     for name, array in sorted(arrays.items()):
         digest.update(f"{name} {array.dtype} {array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
+        if isinstance(array, jax.Array):
+            digest.update(_rows_of_all(array))
+        else:
+            digest.update(_rows(array))
     return digest.hexdigest()
+
+
+def _rows(array: np.ndarray) -> bytes:
+    """A digest of each row along the first axis."""
+    rows = array[None] if array.ndim == 0 else array
+    return b"".join(hashlib.sha256(np.ascontiguousarray(row).tobytes()).digest() for row in rows)
+
+
+def _rows_of_all(array: jax.Array) -> bytes:
+    """`_rows` of an array whose rows are divided among processes."""
+    size = hashlib.sha256().digest_size
+    mine = np.zeros(array.shape[0] * size, np.uint8)
+    for shard in array.addressable_shards:
+        found = np.frombuffer(_rows(np.asarray(shard.data)), np.uint8)
+        start = (shard.index[0].start or 0) * size
+        mine[start : start + found.size] = found
+    return distributed.gathered(mine).max(axis=0).tobytes()

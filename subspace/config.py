@@ -22,6 +22,9 @@ class RunConfig:
     Attributes:
         recalibrate_bn: at the end of every phase that trains in a subspace, replace batch
             normalisation's running statistics by means over the training split.
+        workers: how many share a step, if that isn't one for each device that there is; each has
+            directions of its own with the exchanges ``"independent"`` and ``"split"``, so that it
+            is part of what the run is.
         source: folder of a finished run, from whose end, or on whose trajectory, this one goes on.
         epochs_before: that run's, so that data order and random directions don't start over.
         phases: one after the other.
@@ -34,6 +37,7 @@ class RunConfig:
     seed: int
     checkpoint_every: int
     recalibrate_bn: bool
+    workers: int | None
     data_dir: str | None
     source: str | None
     epochs_before: int
@@ -71,6 +75,7 @@ class RunConfig:
             "seed": 0,
             "checkpoint_every": 1,
             "recalibrate_bn": False,
+            "workers": None,
             "data_dir": None,
             "source": None,
             "epochs_before": 0,
@@ -112,6 +117,8 @@ class RunConfig:
             )
         if not 0 <= self.seed < 2**32:
             raise InvalidInput("seed", f"must be between 0 and 4294967295, got {self.seed}")
+        if self.workers is not None and not 1 <= self.workers < 2**31:
+            raise InvalidInput("workers", f"must be at least 1, got {self.workers}")
         if self.epochs_before < 0:
             raise InvalidInput("epochs_before", f"must be 0 or more, got {self.epochs_before}")
         for i, phase in enumerate(self.phases):

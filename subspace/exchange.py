@@ -1,47 +1,173 @@
-"""Exchanges: how workers combine what each measured."""
+"""Exchanges: which directions each worker measures, and how workers combine what they measured."""
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from typing import Any, TypeVar, final
 
 import equinox as eqx
 from jax import lax
 
+from subspace.core import AbstractSubspace, Coords
+from subspace.errors import InvalidInput
+from subspace.joint import JointSubspace
+from subspace.random import RandomSubspace
+
 _T = TypeVar("_T", bound=Any)
+Axis = str | tuple[str, ...]
 
 
 class AbstractExchange(eqx.Module):
-    """Combines what the workers measured into what they all act on."""
+    """How workers share the measuring of a subspace, and agree on the step that all take.
+
+    ``joint`` is the subspace that all step in, ``mine`` the part of it that a worker measures, and
+    calling the exchange turns what each measured there into coordinates in the joint one.
+    """
 
     @abstractmethod
-    def __call__(self, measured: _T) -> _T:
-        """What all workers agree on, from what this one measured: any pytree of arrays."""
+    def joint(self, space: AbstractSubspace) -> AbstractSubspace:
+        """The subspace that all workers step in, made from the one that a method is given."""
+
+    @abstractmethod
+    def mine(self, joint: AbstractSubspace) -> AbstractSubspace:
+        """The part of a joint subspace in which this worker measures."""
+
+    @abstractmethod
+    def __call__(self, measured: Coords) -> Coords:
+        """What all workers agree on, from what this one measured in its part."""
+
+    @abstractmethod
+    def mean(self, values: _T) -> _T:
+        """The mean over workers of any pytree of arrays."""
 
     @abstractmethod
     def trivial(self) -> bool:
-        """Whether that is what this one measured, as there is no other."""
+        """Whether what this worker measured is what all agree on, as there is no other."""
+
+    @abstractmethod
+    def shares_directions(self) -> bool:
+        """Whether every worker measures along all directions."""
 
 
 @final
 class Alone(AbstractExchange):
     """One worker: nothing to exchange."""
 
-    def __call__(self, measured: _T) -> _T:
+    def joint(self, space: AbstractSubspace) -> AbstractSubspace:
+        return space
+
+    def mine(self, joint: AbstractSubspace) -> AbstractSubspace:
+        return joint
+
+    def __call__(self, measured: Coords) -> Coords:
         return measured
 
+    def mean(self, values: _T) -> _T:
+        return values
+
     def trivial(self) -> bool:
+        return True
+
+    def shares_directions(self) -> bool:
         return True
 
 
 @final
 class Mean(AbstractExchange):
-    """The mean over a mesh axis, so that the step doesn't depend on the number of workers."""
+    """One subspace for all; the mean of its coordinates over workers: d numbers a step.
 
-    axis: str = eqx.field(static=True, default="data")
+    With a share of the batch for each worker the step doesn't depend on how many there are.
 
-    def __call__(self, measured: _T) -> _T:
-        return lax.pmean(measured, self.axis)
+    Attributes:
+        axis: the mesh axis, or axes, of the workers.
+        replayable: step through the coordinates even where there is one worker, so that the same
+            coordinates give the same step, bit for bit.
+    """
+
+    axis: Axis = eqx.field(static=True, default="data")
+    replayable: bool = eqx.field(static=True, default=False)
+
+    def joint(self, space: AbstractSubspace) -> AbstractSubspace:
+        return space
+
+    def mine(self, joint: AbstractSubspace) -> AbstractSubspace:
+        return joint
+
+    def __call__(self, measured: Coords) -> Coords:
+        return self.mean(measured)
+
+    def mean(self, values: _T) -> _T:
+        return lax.pmean(values, self.axis)
 
     def trivial(self) -> bool:
-        return lax.axis_size(self.axis) == 1
+        return not self.replayable and math.prod(map(lax.axis_size, _axes(self.axis))) == 1
+
+    def shares_directions(self) -> bool:
+        return True
+
+
+COMBINE = ("sum", "mean")
+
+
+@final
+class Gather(AbstractExchange):
+    """Directions of each worker's own; all coordinates are gathered.
+
+    Worker k measures its gradient g_k along its directions P_k, all gather the coordinates and
+    rebuild all directions from their seeds. ``combine="sum"``, as the RBD paper's code does it,
+    steps by ``Σ_k P_k P_kᵀ g_k``, in expectation as far as one worker with all the directions does;
+    ``"mean"`` by a K-th of it, as far as one worker does with those of one, with less noise. Either
+    way the learning rate stays that of the one worker.
+
+    Without ``split`` each worker has d directions, and a share of the batch (algorithm 1, right, of
+    the RBD paper): K·d numbers a step. With it they divide the d directions, on one mini-batch that
+    all see: d numbers a step, and less work where measuring is what costs, as in evolution
+    strategies.
+
+    Attributes:
+        workers: K.
+        axis: the mesh axis, or axes, of the workers.
+        split: divide the directions; K divides the dimensions of every compartment.
+        combine: ``"sum"`` or ``"mean"``.
+    """
+
+    workers: int = eqx.field(static=True)
+    axis: Axis = eqx.field(static=True, default="data")
+    split: bool = eqx.field(static=True, default=False)
+    combine: str = eqx.field(static=True, default="sum")
+
+    def __check_init__(self):
+        if self.combine not in COMBINE:
+            raise InvalidInput(
+                "combine", f"unknown combination {self.combine!r}; use {', '.join(COMBINE)}"
+            )
+
+    def joint(self, space: AbstractSubspace) -> AbstractSubspace:
+        if not isinstance(space, RandomSubspace):
+            raise InvalidInput("exchange", "only random directions can be divided; use mean")
+        part = space.share(self.workers) if self.split else space
+        scale = 1.0 if self.combine == "sum" else self.workers**-0.5
+        return JointSubspace(part, self.workers, scale)
+
+    def mine(self, joint: AbstractSubspace) -> AbstractSubspace:
+        assert isinstance(joint, JointSubspace)
+        return joint.part(lax.axis_index(self.axis))
+
+    def __call__(self, measured: Coords) -> Coords:
+        for one in reversed(_axes(self.axis)):  # one at a time: it may be that of a `vmap`
+            measured = lax.all_gather(measured, one, tiled=True)
+        return measured
+
+    def mean(self, values: _T) -> _T:
+        return lax.pmean(values, self.axis)
+
+    def trivial(self) -> bool:
+        return False
+
+    def shares_directions(self) -> bool:
+        return False
+
+
+def _axes(axis: Axis) -> tuple[str, ...]:
+    return (axis,) if isinstance(axis, str) else axis

@@ -15,10 +15,16 @@ from subspace.errors import InvalidInput
 
 
 class RunFolder:
-    """Paths and files of one run. Files are replaced whole, or appended to line by line."""
+    """Paths and files of one run. Files are replaced whole, or appended to line by line.
 
-    def __init__(self, path: Path):
+    Args:
+        path: the folder.
+        writes: False in a process that leaves writing to another: what writes then does nothing.
+    """
+
+    def __init__(self, path: Path, writes: bool = True):
         self.path = path
+        self.writes = writes
         self.config_file = path / "config.json"
         self.metrics_file = path / "metrics.jsonl"
         self.summary_file = path / "summary.json"
@@ -30,9 +36,13 @@ class RunFolder:
         """The samples of a phase, counted from 0; -1 for those of the run that it goes on from."""
         return self.path / f"trajectory-{index + 1}.f32"
 
+    def coordinates_file(self, index: int) -> Path:
+        """The coordinates of the steps of a phase, counted from 0."""
+        return self.path / f"coordinates-{index + 1}.log"
+
     def keep_source_rows(self, rows: np.ndarray | None) -> None:
         """Copies the trajectory of the run that this one goes on from, which may change or go."""
-        if rows is not None:
+        if rows is not None and self.writes:
             np.asarray(rows).tofile(self.trajectory_file(-1))
 
     def create(self, config: RunConfig) -> None:
@@ -41,6 +51,8 @@ class RunFolder:
         Raises:
             InvalidInput: it is a file, holds something, or can't be written.
         """
+        if not self.writes:
+            return
         self.check_free()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -101,12 +113,16 @@ class RunFolder:
             raise InvalidInput("epochs", f"the run has had {done} epochs; use at least as many")
 
     def append(self, record: dict[str, Any]) -> None:
+        if not self.writes:
+            return
         with self.metrics_file.open("a") as file:
             file.write(json.dumps(record) + "\n")
             file.flush()
 
     def rewrite(self, config: RunConfig, step: int) -> None:
         """Prepares for a resumed run: its configuration, and no records after ``step``."""
+        if not self.writes:
+            return
         write_json(self.config_file, config.to_json())
         kept = [record for record in self.records() if record["step"] <= step]
         _replace(self.metrics_file, "".join(json.dumps(record) + "\n" for record in kept))
@@ -154,6 +170,8 @@ def resume_config(stored: RunConfig, given: dict[str, Any]) -> RunConfig:
     """
     changes = {}
     first = stored.phases[0]
+    if given.pop("preset", None) is not None:
+        raise InvalidInput("preset", "the run to resume has its settings already; leave it out")
     for name, value in given.items():
         have = getattr(stored if name in TASK else first, name)
         if value is None or value == have:

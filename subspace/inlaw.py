@@ -61,7 +61,7 @@ def rbd_in_law(
 
     Arguments and errors as for `subspace.methods.rbd`; momentum too acts as there.
     """
-    average = optax.stateless(lambda grads, params: exchange(grads))
+    average = optax.stateless(lambda grads, params: exchange.mean(grads))
     law = scale_by_rbd_law(params, dim=dim, compartments=compartments, allocate=allocate, seed=seed)
     return chain(average, law, optax.sgd(learning_rate, momentum or None))
 

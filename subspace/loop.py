@@ -11,14 +11,18 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, PyTree
 
+from subspace import distributed
 from subspace.checkpoint import Checkpoints
 from subspace.clock import Clock
+from subspace.coordinate_log import CoordinateLog
 from subspace.folder import RunFolder
 from subspace.linesearch import search_counts
+from subspace.mesh import for_workers
 from subspace.snapshots import Snapshots
 from subspace.stage import Stage, Weights, dimensions
-from subspace.step import TrainState, for_workers, no_meters
+from subspace.step import TrainState, no_meters
 from subspace.trainer import Trainer, means
+from subspace.transform import subspace_state
 from subspace.watch import Diverged, Progress, Stopped, Watcher
 
 _LOG_SECONDS = 0.5  # between readings of the loss, each of which waits for the device
@@ -64,6 +68,7 @@ class _Loop:
     stage: Stage
     state: TrainState
     samples: Snapshots | None
+    coordinates: CoordinateLog | None
 
     def __init__(self, trainer: Trainer, folder: RunFolder, watcher: Watcher):
         self.trainer, self.folder, self.watcher = trainer, folder, watcher
@@ -86,26 +91,38 @@ class _Loop:
         if self.samples:
             self.samples.clear()
             self.samples.append(self.trainer.row(self.state))
+        if self.coordinates:
+            self.coordinates.cut(self.done)
 
     def prepare(self, index: int) -> None:
         """All of a phase but its state."""
         sampling = self.config.sampled_by(index)
         rows = None
         if self.config.phases[index].on_trajectory and sampling is not None:
+            distributed.wait_for_all("the trajectory is written")
             samples = self.snapshots(sampling)
             samples.cut(self.trainer.spans[sampling].end_step)  # or they are cut short
             rows = samples.rows()
         self.stage = self.trainer.stage(index, rows)
         sampled = self.stage.phase.sample_every is not None
         self.samples = self.snapshots(index) if sampled else None
+        self.coordinates = self.coordinate_log()
         self.clock = Clock()
         self.compiled = False
+
+    def coordinate_log(self) -> CoordinateLog | None:
+        if not (self.stage.phase.log_coordinates and self.folder.writes):
+            return None
+        file = self.folder.coordinates_file(self.stage.span.index)
+        size = dimensions(self.stage.phase, self.stage.optimizer, self.trainer.weights.params)
+        return CoordinateLog(file, size, self.stage.span.first_step)
 
     def snapshots(self, index: int) -> Snapshots:
         span = self.trainer.spans[index]
         assert span.sample_every is not None
         file = self.folder.trajectory_file(index)
-        return Snapshots(file, self.trainer.row_size, span.first_step, span.sample_every)
+        size, every = self.trainer.row_size, span.sample_every
+        return Snapshots(file, size, span.first_step, every, self.folder.writes)
 
     def restore(self) -> None:
         state, meta, damaged = self.checkpoints.restore(self.template)
@@ -115,7 +132,10 @@ class _Loop:
         self.clock.seconds, self.clock.examples = meta["train_seconds"], meta["train_examples"]
         if self.samples:
             self.samples.cut(self.done)
+        if self.coordinates:
+            self.coordinates.cut(self.done)
         if damaged:
+            distributed.wait_for_all("all know which checkpoints are damaged")
             self.checkpoints.drop(damaged)
             self.watcher.on_damaged(damaged)
 
@@ -133,6 +153,7 @@ class _Loop:
         loss, accuracy = self.trainer.evaluate(self.state, self.trainer.dataset.test)
         size = dimensions(self.stage.phase, self.stage.optimizer, self.state.params)
         figures = {"test_loss": loss, "test_accuracy": accuracy, "dimensions": size}
+        distributed.wait_for_all("the last record is written")
         return self.folder.records()[-1] | figures | {"seconds": self.seconds}
 
     def phase(self) -> None:
@@ -164,7 +185,7 @@ class _Loop:
         if self.compiled:
             self.clock.start()
         while self.done < span.first_step + (epoch + 1 - span.first_epoch) * span.steps:
-            if self.watcher.should_stop():
+            if self.watcher.should_stop() or distributed.all_stop_at(self.done):
                 self.interrupt()
             self.step(order)
             if time.perf_counter() - logged > _LOG_SECONDS:
@@ -183,10 +204,15 @@ class _Loop:
             self.clock.start()
         if self.samples and self.samples.due(self.done):
             self.samples.append(self.trainer.row(self.state))
+        if self.coordinates:
+            state = subspace_state(self.state.opt_state)
+            assert state is not None
+            self.coordinates.append(state.slope)
 
     def log(self, epoch: int) -> None:
         loss, accuracy = means([self.state.meters])
-        self.check(loss)
+        if jax.process_count() == 1:  # others look at other times, and would wait for this one
+            self.check(loss)
         span = self.stage.span
         step = self.done - span.first_step - (epoch - span.first_epoch) * span.steps
         rate = self.clock.rate
@@ -231,6 +257,8 @@ class _Loop:
             "train_seconds": self.clock.seconds,
             "train_examples": self.clock.examples,
         }
+        if self.coordinates:
+            self.coordinates.flush()
         self.checkpoints.save(self.done, self.state, meta)
         self.saved = self.done
 

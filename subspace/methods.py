@@ -10,6 +10,7 @@ from subspace.exchange import AbstractExchange, Alone
 from subspace.partition import Label, Partition
 from subspace.probe import Evolution
 from subspace.random import RandomSubspace
+from subspace.recent import RecentSubspace
 from subspace.transform import chain, in_subspace
 
 
@@ -26,6 +27,7 @@ def rbd(
     momentum: float = 0.0,
     scale: str = "unit",
     error_feedback: bool = False,
+    recent: int = 0,
     exchange: AbstractExchange = Alone(),  # noqa: B008 (immutable)
 ) -> optax.GradientTransformationExtraArgs:
     """Random bases descent: SGD in a random subspace that is redrawn at every step.
@@ -41,6 +43,7 @@ def rbd(
         redraw_every: steps between redraws.
         momentum: decay of the trace of past steps; 0 for none.
         error_feedback: see `subspace.in_subspace`; a good η is then SGD's or somewhat smaller.
+        recent: so many directions of past steps beside the random ones, see `RecentSubspace`.
         exchange: how workers combine coordinates.
 
     Raises:
@@ -56,6 +59,8 @@ def rbd(
         scale=scale,
         seed=seed,
     )
+    if recent:
+        space = RecentSubspace(space, params, recent)
     follow = in_subspace(space, None, exchange=exchange, error_feedback=error_feedback)
     return chain(follow, optax.sgd(learning_rate, momentum or None))
 
@@ -145,5 +150,5 @@ def sgd(
 ) -> optax.GradientTransformationExtraArgs:
     """Plain SGD with the same interface: the yardstick. ``params`` is not used."""
     del params
-    average = optax.stateless(lambda grads, params: exchange(grads))
+    average = optax.stateless(lambda grads, params: exchange.mean(grads))
     return chain(average, optax.sgd(learning_rate, momentum or None))

@@ -13,10 +13,11 @@ import optax
 from subspace import defaults
 from subspace.basis import get_basis
 from subspace.errors import InvalidInput, lookup
-from subspace.exchange import AbstractExchange, Alone
+from subspace.exchange import COMBINE, AbstractExchange, Alone, Gather, Mean
 from subspace.registry import METHODS, Method
 from subspace.transform import chain
 
+EXCHANGES = ("mean", "independent", "split")
 STARTS = ("first", "last", "here")
 _DECAY = 0.1  # of the learning rate, at each milestone
 _MOST = 2**31 - 1  # steps are counted in 32 bits
@@ -33,6 +34,10 @@ class Phase:
             variance that they explain.
         start: of a method on a trajectory: the ``"first"`` or ``"last"`` sample, or ``"here"``,
             where the phase before it ended.
+        exchange: ``"mean"``, ``"independent"`` or ``"split"``, see `subspace.exchange`.
+        combine: of independent workers, see `subspace.exchange.Gather`.
+        log_coordinates: keep the coordinates of every step in a file, from which `replay` rebuilds
+            the weights.
         sample_every: ``"epoch"`` or steps between samples of the parameters, for a later phase to
             build on; None for none.
 
@@ -57,7 +62,11 @@ class Phase:
     shaping: str | None = None
     separate_batches: bool | None = None
     error_feedback: bool | None = None
+    recent: int | None = None
     in_law: bool | None = None
+    exchange: str | None = None
+    combine: str | None = None
+    log_coordinates: bool | None = None
     start: str | None = None
     pairs: str | None = None
     damping: float | None = None
@@ -71,7 +80,8 @@ class Phase:
         """Fills what isn't given with the defaults of the method, model and dataset.
 
         Args:
-            given: fields by name, ``method`` among them; None means not given.
+            given: fields by name, ``method`` among them; None means not given. ``preset`` names
+                defaults of the method that go before its own.
             model, dataset: of the run.
             start: where a method on a trajectory starts by default.
 
@@ -80,17 +90,20 @@ class Phase:
         """
         given = {name: value for name, value in given.items() if value is not None}
         method = lookup("method", given["method"], METHODS)
+        preset = _preset(method, given.pop("preset", None))
         for name in given:
             if name not in {"method", "epochs", "batch_size", *method.options}:
                 raise InvalidInput(name, _not_for(method, name))
         values: dict[str, Any] = {"epochs": defaults.epochs(dataset), "batch_size": 32}
-        values |= method.options
-        if "learning_rate" in values:
-            row = defaults.learning_rate(method.name, model, dataset)
+        values |= {**method.options, **preset, "start": None}
+        values |= given
+        if "learning_rate" in values and values["learning_rate"] is None:
+            feedback = bool(values.get("error_feedback"))
+            row = defaults.learning_rate(method.name, model, dataset, feedback)
             values["learning_rate"] = row.learning_rate
-        if "start" in values:
+        if "start" in method.options and values["start"] is None:
             values["start"] = start
-        phase = cls(**(values | given))
+        phase = cls(**values)
         phase.validate()
         return phase
 
@@ -129,7 +142,36 @@ class Phase:
             raise InvalidInput("start", f"unknown start {self.start!r}; use {', '.join(STARTS)}")
         if self.basis is not None:
             get_basis(self.basis)
+        self._validate_exchange()
         self._validate_times()
+
+    def _validate_exchange(self) -> None:
+        if self.exchange is not None and self.exchange not in EXCHANGES:
+            raise InvalidInput(
+                "exchange", f"unknown exchange {self.exchange!r}; use {', '.join(EXCHANGES)}"
+            )
+        if self.combine is not None and self.combine not in COMBINE:
+            raise InvalidInput(
+                "combine", f"unknown combination {self.combine!r}; use {', '.join(COMBINE)}"
+            )
+        if self.combine == "mean" and self.exchange != "independent":
+            raise InvalidInput("combine", "goes with the exchange independent; leave it out")
+        if self.in_law and (self.exchange != "mean" or self.log_coordinates):
+            raise InvalidInput(
+                "in_law", "has no coordinates to exchange or to log; leave these options out"
+            )
+        if self.error_feedback and self.log_coordinates:
+            raise InvalidInput(
+                "log_coordinates",
+                "the steps of error feedback don't follow from coordinates alone; "
+                "leave one of the two out",
+            )
+
+    def build_exchange(self, axes: tuple[str, ...], workers: int) -> AbstractExchange:
+        """How so many workers on these axes share a step."""
+        if self.exchange in (None, "mean"):
+            return Mean(axes, replayable=bool(self.log_coordinates))
+        return Gather(workers, axes, split=self.exchange == "split", combine=self.combine or "sum")
 
     def _validate_times(self) -> None:
         every = self.sample_every
@@ -197,6 +239,14 @@ class Phase:
         lookup("method", phase.method, METHODS)
         phase.validate()
         return phase
+
+
+def _preset(method: Method, name: str | None) -> Mapping[str, Any]:
+    if name is None:
+        return {}
+    if not method.presets:
+        raise InvalidInput("preset", f"{method.name} has none; leave it out")
+    return lookup("preset", name, method.presets)
 
 
 def _not_for(method: Method, name: str) -> str:

@@ -29,7 +29,12 @@ class AbstractProbe(eqx.Module):
         params: PyTree | None,
         value_fn: Callable[..., object] | None,
     ) -> Coords:
-        """The slopes ``d loss / d coordinate``."""
+        """The slopes ``d loss / d coordinate``, as this worker sees them, or what `shape` makes
+        them from."""
+
+    @abstractmethod
+    def shape(self, slopes: Coords) -> Coords:
+        """What an optimizer is to see of the slopes on which all workers agree."""
 
 
 @final
@@ -44,6 +49,9 @@ class Backprop(AbstractProbe):
         value_fn: Callable[..., object] | None,
     ) -> Coords:
         return space.project(grads)
+
+    def shape(self, slopes: Coords) -> Coords:
+        return slopes
 
 
 SHAPING = ("ranks", "normalise", "none")
@@ -108,13 +116,19 @@ class Evolution(AbstractProbe):
             return (ahead - loss(i, -length)) / 2 if self.antithetic else ahead
 
         values = lax.map(measure, jnp.arange(origin.size), batch_size=self.chunk)
+        if self.shaping != "none":
+            return unravel(values)
+        base = 0.0 if self.antithetic else value_fn(params)
+        return unravel((values - base) / length)
+
+    def shape(self, slopes: Coords) -> Coords:
         if self.shaping == "none":
-            base = 0.0 if self.antithetic else value_fn(params)
-            return unravel((values - base) / length)
-        return unravel(_shape(values, self.shaping) / (self.sigma * origin.size))
+            return slopes
+        values, unravel = ravel_pytree(slopes)
+        return unravel(_fitness(values, self.shaping) / (self.sigma * values.size))
 
 
-def _shape(values: Float[Array, " d"], shaping: str) -> Float[Array, " d"]:
+def _fitness(values: Float[Array, " d"], shaping: str) -> Float[Array, " d"]:
     """Centred ranks in [-1/2, 1/2], or standard scores."""
     if shaping == "ranks":
         ranks = jnp.argsort(jnp.argsort(values)).astype(values.dtype)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import final
+import dataclasses
+from typing import Any, final
 
 import equinox as eqx
 import jax
@@ -16,6 +17,8 @@ from subspace.errors import InvalidInput
 from subspace.partition import Label, Partition, divide
 from subspace.partition import allocate as allocate_dims
 
+_WORKERS = 2**31  # no compartment's number
+
 
 @final
 class RandomSubspace(AbstractSubspace):
@@ -24,7 +27,8 @@ class RandomSubspace(AbstractSubspace):
     ``redraw_every=1`` draws a new one each step (RBD), ``None`` never (FPD), k every k steps.
     At a redraw the coordinates start again from zero at the current parameters.
 
-    The draw of compartment c after r redraws is a function of (seed, r, c) alone.
+    The draw of compartment c after r redraws is a function of (seed, r, c) alone; of several
+    workers that draw directions of their own, of (seed, r, worker, c).
     """
 
     basis: AbstractBasis
@@ -34,6 +38,7 @@ class RandomSubspace(AbstractSubspace):
     redraw_every: int | None = eqx.field(static=True)
     seed: UInt32[Array, ""]
     step: Int[Array, ""]
+    worker: Int[Array, ""] | None
 
     def __init__(
         self,
@@ -75,11 +80,31 @@ class RandomSubspace(AbstractSubspace):
             raise InvalidInput("seed", f"must be between 0 and 2**32 - 1, got {seed}")
         self.seed = jnp.asarray(seed, jnp.uint32)
         self.step = jnp.asarray(0, jnp.int32)
+        self.worker = None
 
     @property
     def dimensions(self) -> int:
         """d: all coordinates together."""
         return sum(self.dims)
+
+    def drawn_by(self, worker: Int[Array, ""], scale: float = 1.0) -> RandomSubspace:
+        """This subspace with directions of one worker's own, all ``scale`` times as long."""
+        return _replaced(self, worker=worker, scales=tuple(scale * have for have in self.scales))
+
+    def share(self, count: int) -> RandomSubspace:
+        """This subspace with 1/count of its dimensions.
+
+        Raises:
+            InvalidInput: the dimensions of a compartment can't be divided so.
+        """
+        for name, d in zip(self.partition.sizes, self.dims, strict=True):
+            if d % count:
+                raise InvalidInput(
+                    "dim",
+                    f"the {d} dimensions of compartment {name!r} can't be divided among {count} "
+                    f"workers; use a multiple of {count}",
+                )
+        return _replaced(self, dims=tuple(d // count for d in self.dims))
 
     def origin(self) -> Coords:
         return {
@@ -124,7 +149,17 @@ class RandomSubspace(AbstractSubspace):
     def _keys(self) -> list[Key[Array, ""]]:
         draw = self.step // self.redraw_every if self.redraw_every else self.step
         root = jax.random.fold_in(jax.random.key(self.seed, impl="threefry2x32"), draw)
+        if self.worker is not None:
+            root = jax.random.fold_in(jax.random.fold_in(root, _WORKERS), self.worker)
         return [jax.random.fold_in(root, i) for i in range(len(self.dims))]
+
+
+def _replaced(space: RandomSubspace, **fields: Any) -> RandomSubspace:
+    """A copy with other fields; `dataclasses.replace` would call ``__init__`` with them."""
+    copy = object.__new__(RandomSubspace)
+    for field in dataclasses.fields(space):
+        object.__setattr__(copy, field.name, fields.get(field.name, getattr(space, field.name)))
+    return copy
 
 
 def _scales(scale: str, sizes: dict[str, int], basis: AbstractBasis) -> tuple[float, ...]:

@@ -26,6 +26,7 @@ class Method:
         arguments: fields that `build` takes by keyword.
         settings: fields that others look after.
         on_trajectory: it needs the trajectory of an earlier phase or run.
+        presets: fields that go well together, by a name for them.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Method:
     arguments: Mapping[str, Any]
     settings: Mapping[str, Any] = field(default_factory=dict)
     on_trajectory: bool = False
+    presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def options(self) -> dict[str, Any]:
@@ -51,7 +53,8 @@ _FIXED = _RATE | {
     "scale": "unit",
 }
 _DRAWN = _FIXED | {"redraw_every": 1}
-_RBD = _DRAWN | {"error_feedback": False, "in_law": False}
+_RBD = _DRAWN | {"error_feedback": False, "recent": 0, "in_law": False}
+_SHARED = {"exchange": "mean", "combine": "sum", "log_coordinates": False}
 _NES = _DRAWN | {
     "sigma": 0.01,
     "antithetic": False,
@@ -76,7 +79,7 @@ _BFGS = {
     "momentum": 0.9,  # outside the subspace, with alpha
 }
 
-_LAW = {"basis": "normal", "scale": "unit", "redraw_every": 1, "error_feedback": False}
+_LAW = {"basis": "normal", "scale": "unit", "redraw_every": 1, "error_feedback": False, "recent": 0}
 
 
 def _rbd(params: PyTree, *, in_law: bool, **options: Any) -> optax.GradientTransformationExtraArgs:
@@ -93,14 +96,28 @@ METHODS: dict[str, Method] = {
     method.name: method
     for method in (
         Method("sgd", sgd, "plain SGD on all D parameters: the yardstick", _RATE, _FULL),
-        Method("rbd", _rbd, "SGD in a random subspace, new every step", _RBD, _FULL),
-        Method("fpd", fpd, "SGD in one random subspace, fixed for the whole run", _FIXED, _FULL),
+        Method(
+            "rbd",
+            _rbd,
+            "SGD in a random subspace, new every step",
+            _RBD,
+            _FULL | _SHARED,
+            presets={"strong": {"error_feedback": True, "recent": 3}},
+        ),
+        Method(
+            "fpd",
+            fpd,
+            "SGD in one random subspace, fixed for the whole run",
+            _FIXED,
+            _FULL | _SHARED,
+        ),
         Method(
             "nes",
             nes,
             "evolution strategies in a random subspace, new every step",
             _NES,
-            {"milestones": (), "sample_every": None},  # weight decay is added to gradients
+            {"milestones": (), "sample_every": None}
+            | _SHARED,  # weight decay is added to gradients
         ),
         Method(
             "dldr",

@@ -7,7 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from subspace import data
+import jax
+
+from subspace import data, distributed
 from subspace.config import RunConfig
 from subspace.errors import InvalidInput
 from subspace.folder import RunFolder, resume_config, write_json
@@ -40,17 +42,26 @@ def request(
     """
     if not resume:
         config = RunConfig.resolve(*taken_over(given, then))
-        folder = RunFolder(out or _free(f"{config.methods}-{config.model}-{config.dataset}"))
+        config = _with_workers(config)
+        out = out or _free(f"{config.methods}-{config.model}-{config.dataset}")
+        folder = RunFolder(Path(distributed.agreed(str(out))), distributed.is_main())
         folder.check_free()
         return config, folder
     if out is None:
         raise InvalidInput("resume", "say which run: --out RUN --resume")
     if then:
         raise InvalidInput("then", "a run to resume has its phases already; leave it out")
-    folder = RunFolder(out)
+    folder = RunFolder(out, distributed.is_main())
     config = resume_config(folder.read_config(), dict(given))
     folder.check_resumable(config)
     return config, folder
+
+
+def _with_workers(config: RunConfig) -> RunConfig:
+    """With as many workers as devices, where their number is part of what the run is."""
+    if config.workers or all(phase.exchange in (None, "mean") for phase in config.phases):
+        return config
+    return replace(config, workers=jax.device_count())
 
 
 def _free(name: str) -> Path:
@@ -86,24 +97,27 @@ def execute(
     """
     taken = folder if resume else None
     trainer = Trainer(config, load(config), lambda fresh: read_source(config, fresh, taken))
+    distributed.wait_for_all("all have checked the folder")
     if not resume:
         folder.create(config)
         folder.keep_source_rows(trainer.source_rows)
+    distributed.wait_for_all("the folder is there")
     try:
         results = train(trainer, folder, resume=resume, watcher=watcher)
     except (Stopped, Diverged):
         _draw_curves(folder, config)
         raise
     summary = summarize(trainer, results, folder.records())
-    summary["explained_variance_ratio"] = _draw_variance(folder, trainer)
-    write_json(folder.summary_file, summary)
-    _draw_curves(folder, config)
+    if folder.writes:
+        summary["explained_variance_ratio"] = _draw_variance(folder, trainer)
+        write_json(folder.summary_file, summary)
+        _draw_curves(folder, config)
     return summary
 
 
 def _draw_curves(folder: RunFolder, config: RunConfig) -> None:
     records = folder.records()
-    if records:
+    if records and folder.writes:
         methods = [
             f"{phase.method} (d = {phase.dim:g})" if phase.dim else phase.method
             for phase in config.phases

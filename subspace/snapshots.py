@@ -22,20 +22,24 @@ class Snapshots:
         size: numbers in a row: the D parameters, then the model's state.
         first_step: of the phase, at which the first sample is taken.
         every: steps between samples.
+        writes: False in a process that leaves writing to another.
     """
 
-    def __init__(self, file: Path, size: int, first_step: int, every: int):
-        self.file, self.size = file, size
+    def __init__(self, file: Path, size: int, first_step: int, every: int, writes: bool = True):
+        self.file, self.size, self.writes = file, size, writes
         self._first_step, self._every = first_step, every
 
     def due(self, step: int) -> bool:
         return (step - self._first_step) % self._every == 0
 
     def clear(self) -> None:
-        self.file.unlink(missing_ok=True)
+        if self.writes:
+            self.file.unlink(missing_ok=True)
 
     def append(self, row: Float[np.ndarray, " size"]) -> None:
         """Adds a sample; it is on disk on return."""
+        if not self.writes:
+            return
         with self.file.open("ab") as file:
             file.write(np.asarray(row, np.float32).tobytes())
             file.flush()
@@ -53,7 +57,8 @@ class Snapshots:
             raise InvalidInput(
                 "resume", f"{self.file} is cut short; start the run again with another --out"
             )
-        os.truncate(self.file, wanted)
+        if self.writes:
+            os.truncate(self.file, wanted)
 
     def rows(self) -> Float[np.ndarray, "t size"]:
         """All samples, as a read-only memory map."""

@@ -12,9 +12,10 @@ import numpy as np
 import optax
 from jaxtyping import Float, PyTree
 
+from subspace.mesh import for_workers
 from subspace.partition import allocate, divide
 from subspace.phase import Phase
-from subspace.step import TrainState, for_workers, no_meters
+from subspace.step import TrainState, no_meters
 from subspace.transform import coordinates
 
 

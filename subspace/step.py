@@ -16,9 +16,7 @@ from jaxtyping import Array, Float, Int, PyTree, UInt8
 
 from subspace import models
 from subspace.augment import augment, prepare
-from subspace.transform import Residual
-
-AXIS = "data"
+from subspace.mesh import AXIS, INNER, placement
 
 
 class Meters(NamedTuple):
@@ -43,21 +41,19 @@ def no_meters() -> Meters:
     return Meters(jnp.float32(0), jnp.int32(0), jnp.int32(0))
 
 
-def data_mesh() -> Mesh:
-    """All devices on the axis ``"data"``."""
-    return jax.make_mesh((jax.device_count(),), (AXIS,), axis_types=(jax.sharding.AxisType.Auto,))
-
-
 class Task(NamedTuple):
     """What a step trains: the model without its parameters, the optimizer, and the batches.
 
     ``steps`` are those of an epoch; epochs are counted from ``first_step``. Augmentation is a
-    function of (seed, stream, step, place in the batch).
+    function of (seed, stream, step, place in the batch). ``workers`` each take a share of the
+    batch, or with ``same_batch`` all of it.
     """
 
     static: PyTree
     optimizer: optax.GradientTransformationExtraArgs
     mesh: Mesh
+    workers: int
+    same_batch: bool
     batch_size: int
     steps: int
     first_step: int
@@ -65,27 +61,40 @@ class Task(NamedTuple):
     seed: int
     stream: int
 
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """The axes of the workers."""
+        return worker_axes(self.mesh, self.workers)
+
+
+def worker_axes(mesh: Mesh, workers: int) -> tuple[str, ...]:
+    """The mesh axis, and where a device has several workers that of a `vmap` over them."""
+    return (AXIS,) if workers == mesh.size else (AXIS, INNER)
+
 
 def make_train_step(task: Task) -> Callable[..., TrainState]:
     """A jitted ``step(state, images, labels, order) -> state``; ``state`` is donated.
 
     Shapes: images uint8 (N, H, W, C) and labels int32 (N,) of the whole training split, order
-    int32 (steps × batch,), the epoch's order. The batch is divided among the devices; the result
-    doesn't depend on how many there are.
+    int32 (steps × batch,), the epoch's order. The batch is divided among the workers; how they are
+    spread over devices and processes doesn't change the result.
     """
-    local = task.batch_size // task.mesh.size
+    axes, workers = task.axes, task.workers
+    share = task.batch_size if task.same_batch else task.batch_size // workers
     root = jax.random.key(task.seed, impl="threefry2x32")
     if task.stream:
         root = jax.random.fold_in(root, 2**31 + task.stream)  # no step's number
 
     def step(state: TrainState, images, labels, order):
-        place = lax.axis_index(AXIS) * local + jnp.arange(local)
+        start = 0 if task.same_batch else lax.axis_index(axes) * share
+        place = start + jnp.arange(share)
         step_in_epoch = (state.step - task.first_step) % task.steps
         chosen = order[step_in_epoch * task.batch_size + place]
         batch = _inputs(task, images[chosen], root, state.step, place), labels[chosen]
 
         def loss_fn(params, examples=batch):
-            return _loss(eqx.combine(params, task.static), state.model_state, *examples)
+            model = models.with_axis(eqx.combine(params, task.static), ("batch", *axes))
+            return _loss(model, state.model_state, *examples)
 
         def value_fn(params, *part):
             return loss_fn(params, _share(batch, *part[0]) if part else batch)[0]
@@ -93,57 +102,27 @@ def make_train_step(task: Task) -> Callable[..., TrainState]:
         (loss, (correct, model_state)), grads = jax.value_and_grad(loss_fn, has_aux=True)(
             state.params
         )
+        loss = lax.pmean(loss, axes)
         updates, opt_state = task.optimizer.update(
-            grads,
-            state.opt_state,
-            state.params,
-            value=lax.pmean(loss, AXIS),
-            value_fn=value_fn,
+            grads, state.opt_state, state.params, value=loss, value_fn=value_fn
         )
         meters = Meters(
-            state.meters.loss + lax.psum(loss * local, AXIS),
-            state.meters.correct + lax.psum(correct, AXIS),
+            state.meters.loss + loss * task.batch_size,
+            state.meters.correct + lax.psum(correct, axes) // (workers if task.same_batch else 1),
             state.meters.examples + task.batch_size,
         )
         params: Any = optax.apply_updates(state.params, updates)
         return TrainState(params, model_state, opt_state, state.step + 1, meters)
 
     def on_mesh(state: TrainState, images, labels, order):
+        local, run = workers // task.mesh.size, step
+        if local > 1:
+            run = jax.vmap(step, in_axes=None, out_axes=None, axis_name=INNER, axis_size=local)
         specs = placement(state)
-        run = jax.shard_map(
-            step,
-            mesh=task.mesh,
-            in_specs=(specs, P(), P(), P()),
-            out_specs=specs,
-            check_vma=False,  # see `_on_mesh`
-        )
+        run = _on_mesh(run, task.mesh, (specs, P(), P(), P()), specs)
         return run(state, images, labels, order)
 
     return jax.jit(on_mesh, donate_argnums=0)
-
-
-def placement(tree: PyTree) -> PyTree:
-    """A `PartitionSpec` for each array: residuals are by worker, all else is everywhere."""
-
-    def spec(node: Any) -> Any:
-        return jax.tree.map(lambda _: P(AXIS) if isinstance(node, Residual) else P(), node)
-
-    return jax.tree.map(spec, tree, is_leaf=lambda node: isinstance(node, Residual))
-
-
-def for_workers(tree: PyTree, workers: int) -> PyTree:
-    """Residuals for so many workers: those that there are, or each a copy of their mean."""
-
-    def spread(leaf: Any) -> Any:
-        if leaf.shape[0] == workers:
-            return leaf
-        mean = jnp.mean(jnp.asarray(leaf), axis=0, keepdims=True)
-        return jnp.broadcast_to(mean, (workers, *leaf.shape[1:]))
-
-    def change(node: Any) -> Any:
-        return jax.tree.map(spread, node) if isinstance(node, Residual) else node
-
-    return jax.tree.map(change, tree, is_leaf=lambda node: isinstance(node, Residual))
 
 
 def _inputs(
@@ -190,7 +169,7 @@ def make_eval_step(static: PyTree, mesh: Mesh) -> Callable[..., Meters]:
         return lax.psum(sums, AXIS)
 
     specs = (P(), P(), P(AXIS), P(AXIS), P(AXIS))
-    return jax.jit(_on_mesh(evaluate, mesh, specs))
+    return jax.jit(_on_mesh(evaluate, mesh, specs, P()))
 
 
 def make_statistics_step(static: PyTree, mesh: Mesh) -> Callable[..., PyTree]:
@@ -200,17 +179,20 @@ def make_statistics_step(static: PyTree, mesh: Mesh) -> Callable[..., PyTree]:
     """
 
     def measure(params, model_state, images):
-        model = models.with_momentum(eqx.combine(params, static), 0.0)
+        model = models.with_axis(eqx.combine(params, static), ("batch", AXIS))
+        model = models.with_momentum(model, 0.0)
         return models.apply(model, model_state, prepare(images))[1]
 
-    return jax.jit(_on_mesh(measure, mesh, (P(), P(), P(AXIS))))
+    return jax.jit(_on_mesh(measure, mesh, (P(), P(), P(AXIS)), P()))
 
 
-def _on_mesh(f: Callable[..., Any], mesh: Mesh, in_specs: Any) -> Callable[..., Any]:
-    """``f`` once a device, with replicated results.
+def _on_mesh(
+    f: Callable[..., Any], mesh: Mesh, in_specs: Any, out_specs: Any
+) -> Callable[..., Any]:
+    """``f`` once a device.
 
     ``check_vma=False``: with the check, JAX 0.10 to 0.12 can't run batch norm's mean over a
     ``vmap`` axis, and differentiating replicated parameters would silently sum all D gradients
     over the workers. The parity tests hold what the check would.
     """
-    return jax.shard_map(f, mesh=mesh, in_specs=in_specs, out_specs=P(), check_vma=False)
+    return jax.shard_map(f, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False)

@@ -10,27 +10,28 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax.flatten_util import ravel_pytree
+from jax.sharding import PartitionSpec as P
 from jaxtyping import Float
 
 from subspace import models
 from subspace.config import RunConfig, check_dim
 from subspace.data import Dataset, Split
 from subspace.errors import InvalidInput, in_phase
-from subspace.exchange import Mean
+from subspace.exchange import AbstractExchange
+from subspace.mesh import AXIS, data_mesh, placement, put
 from subspace.phase import Phase
 from subspace.random import RandomSubspace
 from subspace.stage import Source, Span, Stage, Weights, dimensions, spans
 from subspace.step import (
-    AXIS,
     Meters,
     Task,
     TrainState,
-    data_mesh,
     make_eval_step,
     make_statistics_step,
     make_train_step,
-    placement,
+    worker_axes,
 )
 from subspace.trajectory import TrajectorySubspace, explained_variance_ratio
 
@@ -57,14 +58,12 @@ class Trainer:
     ):
         self.config = config
         self.dataset = dataset
-        self.mesh = data_mesh()
+        self.mesh = data_mesh(config.workers)
         init_key = jax.random.fold_in(jax.random.key(config.seed, impl="threefry2x32"), 2**31)
         model, model_state = models.build(
             config.model, dataset.shape, dataset.classes, key=init_key
         )
-        params, self._static = eqx.partition(
-            models.with_axis(model, ("batch", AXIS)), eqx.is_inexact_array
-        )
+        params, self._static = eqx.partition(model, eqx.is_inexact_array)
         fresh = Weights(params, model_state)
         self.weights, self.source_rows = source(fresh) or Source(fresh, None)
         self.parameters = models.parameter_count(params)
@@ -78,7 +77,7 @@ class Trainer:
 
     def _check(self, span: Span) -> None:
         phase, examples = span.phase, len(self.dataset.train.labels)
-        workers = self.mesh.size
+        workers = 1 if phase.exchange == "split" else self.workers(phase)
         if phase.batch_size > examples:
             raise InvalidInput(
                 "batch_size", f"{phase.batch_size} exceeds the training split ({examples})"
@@ -86,14 +85,14 @@ class Trainer:
         if phase.batch_size % workers:
             raise InvalidInput(
                 "batch_size",
-                f"{phase.batch_size} can't be divided among {workers} devices; "
+                f"{phase.batch_size} can't be divided among {workers} workers; "
                 f"use a multiple of {workers}",
             )
         target: Any = self.weights.params
         if phase.on_trajectory:
             self._check_samples(span)
             target = RandomSubspace(target, dim=1)  # stands in for what is still to be sampled
-        optimizer = phase.optimizer(target, steps=1, seed=0)
+        optimizer = phase.optimizer(target, steps=1, seed=0, exchange=self.exchange(phase))
         directions = dimensions(phase, optimizer, self.weights.params)
         if phase.separate_batches and phase.batch_size < directions * workers:
             raise InvalidInput(
@@ -101,6 +100,17 @@ class Trainer:
                 f"{phase.batch_size} examples can't be shared out among {directions} directions; "
                 f"use at least {directions * workers}",
             )
+
+    def workers(self, phase: Phase) -> int:
+        """How many share a step: with a mean as many as devices, as it makes no difference."""
+        if phase.exchange in (None, "mean"):
+            return self.mesh.size
+        return self.config.workers or self.mesh.size
+
+    def exchange(self, phase: Phase) -> AbstractExchange:
+        """How the workers share a step."""
+        workers = self.workers(phase)
+        return phase.build_exchange(worker_axes(self.mesh, workers), workers)
 
     def _check_samples(self, span: Span) -> None:
         sampling = self.config.sampled_by(span.index)
@@ -146,13 +156,13 @@ class Trainer:
                     rows[:, : self.parameters], phase.dim, self.weights.params
                 )
             start = self._start(phase, rows)
-        optimizer = phase.optimizer(
-            target, steps=span.steps, seed=self._direction_seed(index), exchange=Mean(AXIS)
-        )
+        optimizer = self.optimizer(span, target, self.exchange(phase))
         task = Task(
             static=self._static,
             optimizer=optimizer,
             mesh=self.mesh,
+            workers=self.workers(phase),
+            same_batch=phase.exchange == "split",
             batch_size=phase.batch_size,
             steps=span.steps,
             first_step=span.first_step,
@@ -161,6 +171,13 @@ class Trainer:
             stream=self.config.epochs_before,
         )
         return Stage(span, optimizer, make_train_step(task), start)
+
+    def optimizer(
+        self, span: Span, target: Any, exchange: AbstractExchange
+    ) -> optax.GradientTransformationExtraArgs:
+        """A phase's, on parameters or a trajectory; its state names the random directions."""
+        seed = self._direction_seed(span.index)
+        return span.phase.optimizer(target, steps=span.steps, seed=seed, exchange=exchange)
 
     def _direction_seed(self, index: int) -> int:
         """Every phase has directions of its own; a plain run's are named by its seed."""
@@ -178,10 +195,7 @@ class Trainer:
 
     def placed(self, arrays: Any) -> Any:
         """The arrays on every device, except what belongs to one worker alone."""
-        shardings = jax.tree.map(
-            lambda spec: jax.sharding.NamedSharding(self.mesh, spec), placement(arrays)
-        )
-        return jax.device_put(arrays, shardings)
+        return put(self.mesh, arrays, placement(arrays))
 
     def order(self, span: Span, epoch: int) -> np.ndarray:
         """The examples of an epoch of the run, in order: a function of (seed, epoch) alone."""
@@ -194,10 +208,16 @@ class Trainer:
         """Mean loss and accuracy over a whole split; NaN for an empty one."""
         size = -(-_EVAL_BATCH // self.mesh.size) * self.mesh.size
         totals = [
-            self._evaluate(weights.params, weights.model_state, *_padded(split, start, size))
+            self._evaluate(
+                weights.params, weights.model_state, *self._divided(*_padded(split, start, size))
+            )
             for start in range(0, len(split.labels), size)
         ]
         return means(totals)
+
+    def _divided(self, *arrays: np.ndarray) -> tuple[jax.Array, ...]:
+        """Each array's rows divided among the devices."""
+        return put(self.mesh, arrays, (P(AXIS),) * len(arrays))
 
     def recalibrated(self, weights: Weights | TrainState) -> Any:
         """The model's state with batch statistics averaged over the training split.
@@ -212,7 +232,8 @@ class Trainer:
         starts = range(0, len(images) - size + 1, size)
         total: Any = None
         for start in starts:
-            found = measure(weights.params, weights.model_state, images[start : start + size])
+            (batch,) = self._divided(images[start : start + size])
+            found = measure(weights.params, weights.model_state, batch)
             total = found if total is None else jax.tree.map(lambda a, b: a + b, total, found)
         return jax.tree.map(lambda x: x / np.float32(len(starts)), total)
 

@@ -27,10 +27,15 @@ class Residual(NamedTuple):
 
 
 class SubspaceState(NamedTuple):
-    """What `in_subspace` carries from step to step."""
+    """What `in_subspace` carries from step to step.
+
+    Attributes:
+        slope: what all workers agreed on in the last step: all that a step needs to be repeated.
+    """
 
     space: AbstractSubspace
     coords: Coords
+    slope: Coords
     inner: optax.OptState
     residual: Residual | None = None
 
@@ -78,6 +83,9 @@ def in_subspace(
     """
     if error_feedback and not isinstance(probe, Backprop):
         raise InvalidInput("error_feedback", "needs gradients; leave it out, or use Backprop")
+    if error_feedback and not exchange.shares_directions():
+        raise InvalidInput("error_feedback", "goes with directions that all workers share")
+    space = exchange.joint(space)
     if inner is None and isinstance(probe, Backprop):
         return _filter(space, exchange, error_feedback)
     inner = optax.with_extra_args_support(inner or optax.identity())
@@ -93,22 +101,21 @@ def in_subspace(
         value_fn: Callable[..., Any] | None = None,
         **extra: Any,
     ) -> tuple[PyTree, SubspaceState]:
-        space, coords, inner_state, residual = state
-        agreed = None
-        if value_fn is not None:
-            agreed = lambda params, *part: exchange(value_fn(params, *part))  # noqa: E731
+        space, coords, _, inner_state, residual = state
         updates = _with_missed(updates, residual)
-        measured = probe(space, updates, params, agreed)
-        slope = exchange(measured)
+        measured = probe(exchange.mine(space), updates, params, value_fn)
+        agreed = exchange(measured)
+        slope = probe.shape(agreed)
         if residual is not None:
             residual = _missed(updates, space.lift(measured))
-        if agreed is not None and params is not None:
-            extra |= {"value_fn": _chart(space, coords, params, agreed, exchange), "grad": slope}
+        if value_fn is not None and params is not None:
+            extra |= {"value_fn": _chart(space, coords, params, value_fn, exchange), "grad": slope}
         step: Any
         step, inner_state = inner.update(slope, inner_state, coords, **extra)
         moved: Any = optax.apply_updates(coords, step)
         next_space, next_coords = space.redraw(moved)
-        return space.lift(step), SubspaceState(next_space, next_coords, inner_state, residual)
+        lifted = space.lift(step)
+        return lifted, SubspaceState(next_space, next_coords, agreed, inner_state, residual)
 
     return optax.GradientTransformationExtraArgs(init, update)  # pyright: ignore
 
@@ -125,19 +132,20 @@ def _filter(
         updates: PyTree, state: SubspaceState, params: PyTree | None = None, **extra: Any
     ) -> tuple[PyTree, SubspaceState]:
         del params, extra
-        space, coords, inner, residual = state
+        space, coords, _, inner, residual = state
         wanted = _with_missed(updates, residual)
         if exchange.trivial():
-            _, mine = space.filter(wanted)
+            slope, mine = space.filter(wanted)
             followed = mine
         else:
-            measured = space.project(wanted)
-            followed = space.lift(exchange(measured))
+            measured = exchange.mine(space).project(wanted)
+            slope = exchange(measured)
+            followed = space.lift(slope)
             mine = space.lift(measured) if residual is not None else None
         if residual is not None:
             residual = _missed(wanted, mine)
-        next_space, _ = space.redraw(coords)
-        return followed, SubspaceState(next_space, coords, inner, residual)
+        next_space, _ = space.redraw(slope)
+        return followed, SubspaceState(next_space, coords, slope, inner, residual)
 
     return optax.GradientTransformationExtraArgs(init, update)  # pyright: ignore
 
@@ -153,7 +161,8 @@ def _start(
     if error_feedback:
         zeros = jax.tree.map(lambda p: jnp.zeros((1, *p.shape), p.dtype), params)
         residual = Residual(zeros)
-    return jax.tree.map(_apart, SubspaceState(space, coords, inner.init(coords), residual))
+    state = SubspaceState(space, coords, coords, inner.init(coords), residual)
+    return jax.tree.map(_apart, state)
 
 
 def _with_missed(updates: PyTree, residual: Residual | None) -> PyTree:
@@ -189,20 +198,25 @@ def _chart(
     def shared(z: Coords) -> Coords:
         return z
 
-    shared.defvjp(lambda z: (z, None), lambda _, slope: (exchange(slope),))
+    shared.defvjp(lambda z: (z, None), lambda _, slope: (exchange.mean(slope),))
 
     def value(z: Coords) -> Any:
         step = space.lift(jax.tree.map(jnp.subtract, shared(z), coords))
-        return value_fn(optax.apply_updates(params, step))
+        return exchange.mean(value_fn(optax.apply_updates(params, step)))
 
     return value
 
 
-def coordinates(opt_state: optax.OptState) -> Coords | None:
-    """The coordinates in an optimizer state, wherever `in_subspace` stands; None without one."""
+def subspace_state(opt_state: optax.OptState) -> SubspaceState | None:
+    """The part of an optimizer state that is `in_subspace`'s, wherever it stands; None without."""
     nodes = jax.tree.leaves(opt_state, is_leaf=lambda node: isinstance(node, SubspaceState))
-    found = [node.coords for node in nodes if isinstance(node, SubspaceState)]
-    return found[0] if found else None
+    return next((node for node in nodes if isinstance(node, SubspaceState)), None)
+
+
+def coordinates(opt_state: optax.OptState) -> Coords | None:
+    """The coordinates in an optimizer state; None without a subspace."""
+    state = subspace_state(opt_state)
+    return None if state is None else state.coords
 
 
 def chain(*steps: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:

@@ -7,6 +7,7 @@ import pytest
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.devices()  # from now on no command line makes others
 
 
 @pytest.fixture(scope="session", autouse=True)

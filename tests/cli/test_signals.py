@@ -129,3 +129,15 @@ def test_first_signal_ends_where_there_is_nothing_to_save(capsys: pytest.Capture
     assert caught.value.code == 143
     assert "nothing was written" in capsys.readouterr().err
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_disk_that_is_full_is_one_line(tmp_path: Path):
+    command = [sys.executable, "-m", "subspace_cli", "run", "rbd", "--epochs", "3"]
+    limited = ["sh", "-c", 'ulimit -f 8; exec "$@"', "sh"]  # no file above some kB
+    result = subprocess.run(
+        [*limited, *command, "--out", "run"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert result.returncode == 1
+    assert result.stderr.count("\n") == 1, result.stderr
+    assert "Error: " in result.stderr
+    assert "a checkpoint can't be written: " in result.stderr

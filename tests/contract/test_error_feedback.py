@@ -13,7 +13,7 @@ from problems import SIZE, START, close, filled, flat, loss, train
 
 from subspace import Evolution, InvalidInput, Mean, RandomSubspace, in_subspace, rbd, sgd
 from subspace.basis import BASES
-from subspace.step import for_workers
+from subspace.mesh import for_workers
 from subspace.transform import Residual
 
 

@@ -21,12 +21,25 @@ CASES = {
     "rbd-fc": {"method": "rbd", "model": "fc", "dim": 50, "augment": True},
     "rbd-normal-fc": {"method": "rbd", "model": "fc", "dim": 50, "basis": "normal"},
     "rbd-feedback-fc": {"method": "rbd", "model": "fc", "dim": 50, "error_feedback": True},
+    "independent-fc": {"method": "rbd", "dim": 20, "exchange": "independent", "workers": 4},
+    "split-fc": {"method": "rbd", "dim": 40, "exchange": "split", "workers": 4},
+    "fpd-independent-fc": {"method": "fpd", "dim": 20, "exchange": "independent", "workers": 4},
+    "nes-fc": {"method": "nes", "dim": 8, "shaping": "none"},
+    "nes-split-fc": {"method": "nes", "dim": 8, "exchange": "split", "workers": 4},
     "psgd-fc": {"method": "psgd", "dim": 5},
     "pbfgs-fc": {"method": "pbfgs", "dim": 5, "batch_size": 256},
     "newton-fc": {"method": "newton", "dim": 5, "batch_size": 256},
     "rbd-resnet8": {"method": "rbd", "model": "resnet8", "dim": 50, "learning_rate": 2.0},
 }
-STEPS = {"psgd-fc": 3, "pbfgs-fc": 4, "newton-fc": 3, "rbd-normal-fc": 5, "rbd-resnet8": 3}
+STEPS = {
+    "nes-fc": 3,
+    "nes-split-fc": 3,
+    "psgd-fc": 3,
+    "pbfgs-fc": 4,
+    "newton-fc": 3,
+    "rbd-normal-fc": 5,
+    "rbd-resnet8": 3,
+}
 COLLECTIVE = re.compile(
     r"= (.*?) (?:all-reduce|all-gather|all-to-all|reduce-scatter|collective-permute|"
     r"collective-broadcast)(?:-start)?\("

@@ -1,0 +1,59 @@
+"""``subspace replay``: the weights of a run at any step, from seeds and coordinates."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from . import options
+from .run import absolute
+from .show import count, make_console, number, print_json, say
+
+DIFFERS = 1
+
+
+def replay(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of the run.")],
+    step: Annotated[
+        int | None, typer.Option(min=0, help="At which step.", show_default="the last logged")
+    ] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Compare with checkpoints; exit code 1 if any differs.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="Write the parameters there, as .npz.")] = None,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(help="TFDS directory that holds the dataset now.", show_default="the run's"),
+    ] = None,
+    json: options.Json = False,
+) -> None:
+    """Rebuild the weights of a run at any step from its seed and logged coordinates alone.
+
+    For runs with --log-coordinates. Without --step, --verify compares at every checkpoint.
+    """
+    from subspace import replay as library
+    from subspace.folder import RunFolder
+
+    found = library.replay(
+        RunFolder(run), step=step, verify=verify, out=out, data_dir=absolute(data_dir)
+    )
+    if json:
+        print_json({"run": str(run)} | found)
+    else:
+        _show(run, found)
+    if any(found["differences"].values()):
+        raise typer.Exit(DIFFERS)
+
+
+def _show(run: Path, found: dict[str, Any]) -> None:
+    console = make_console()
+    if found["cut_short"]:
+        say(console, f"The log is whole up to step {count(found['logged'])} only.")
+    say(console, f"Rebuilt {run} at step {count(found['step'])}: {found['digest']}")
+    for at, gap in found["differences"].items():
+        same = "the same bits as" if gap == 0 else f"differs by up to {number(gap)} from"
+        say(console, f"  step {count(at)}: {same} the checkpoint")
+    if found["out"]:
+        say(console, f"Wrote {found['out']}")
