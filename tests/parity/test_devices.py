@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from train_on_devices import CASES, collectives
+from train_on_devices import CASES, SKIPPED, collectives
 
 SCRIPT = Path(__file__).with_name("train_on_devices.py")
 
@@ -21,25 +22,41 @@ WIRE = {
 """d, or K·d with directions of each worker's own: numbers a step, besides 8 for the figures."""
 
 
+def start(out: Path, devices: int, *process: int) -> subprocess.Popen[str]:
+    env = os.environ | {"JAX_NUM_CPU_DEVICES": str(devices), "JAX_PLATFORMS": "cpu"}
+    env |= {"JAX_DISABLE_MOST_OPTIMIZATIONS": "true"}  # the same collectives in half the time
+    env |= {"NPROC": "8"}  # XLA's threads: with fewer than devices a collective can starve
+    command = [sys.executable, str(SCRIPT), str(out), *map(str, process)]
+    return subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True)
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """What the script stored, on 1 device and on 4."""
+    """What the script stored: on 1 device, on 4, and on 2 of each of 2 processes."""
     folder = tmp_path_factory.mktemp("devices")
-    running = {}
-    for count in (1, 4):
-        env = os.environ | {"JAX_NUM_CPU_DEVICES": str(count), "JAX_PLATFORMS": "cpu"}
-        env |= {"JAX_DISABLE_MOST_OPTIMIZATIONS": "true"}  # the same collectives in half the time
-        env |= {"NPROC": "8"}  # XLA's threads: with fewer than devices a collective can starve
-        command = [sys.executable, str(SCRIPT), str(folder / f"{count}.npz")]
-        running[count] = subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True)
-    for process in running.values():
-        _, errors = process.communicate(timeout=300)
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    files = {name: folder / f"{name}.npz" for name in (1, 4, "2 × 2")}
+    group = [start(files[1], 1), start(files[4], 4)]
+    group += [start(files["2 × 2"], 2, port, 2, index) for index in (0, 1)]
+    for process in group:
+        _, errors = process.communicate(timeout=500)
         assert process.returncode == 0, errors
     stored = {}
-    for count in running:
-        with np.load(folder / f"{count}.npz") as file:
-            stored[count] = dict(file)
+    for name, file in files.items():
+        with np.load(file) as arrays:
+            stored[name] = dict(arrays)
     return stored
+
+
+def test_two_processes_of_two_devices_train_like_one_of_four(runs):
+    two, one = runs["2 × 2"], runs[4]
+    assert int(two["devices"]) == 4
+    for name in CASES.keys() - set(SKIPPED):
+        np.testing.assert_array_equal(two[name][0], two[name][1], err_msg=name)
+        np.testing.assert_allclose(two[name][0], one[name][0], atol=1e-4, err_msg=name)
+        assert sorted(two[f"{name}-collectives"]) == sorted(one[f"{name}-collectives"]), name
 
 
 def test_four_devices_train_like_one_and_exchange_only_coordinates(runs):

@@ -1,5 +1,7 @@
 """Trains for a few steps on JAX_NUM_CPU_DEVICES devices: python train_on_devices.py OUT.npz
 
+With PORT COUNT INDEX behind it, it is one of COUNT processes, of which the first stores.
+
 Stores the parameters that each case reaches, and the sizes of all collectives in its step.
 """
 
@@ -11,7 +13,7 @@ import sys
 import jax
 import numpy as np
 
-from subspace import data
+from subspace import data, distributed
 from subspace.config import RunConfig
 from subspace.registry import METHODS
 from subspace.trainer import Trainer
@@ -40,6 +42,8 @@ STEPS = {
     "rbd-normal-fc": 5,
     "rbd-resnet8": 3,
 }
+SKIPPED = ("rbd-normal-fc", "newton-fc", "rbd-resnet8", "nes-fc")
+"""Cases whose collectives others have too; several processes need not run them."""
 COLLECTIVE = re.compile(
     r"= (.*?) (?:all-reduce|all-gather|all-to-all|reduce-scatter|collective-permute|"
     r"collective-broadcast)(?:-start)?\("
@@ -78,15 +82,24 @@ def train(given, steps=None):
     numbers = [*jax.tree.leaves(state.params), *jax.tree.leaves(state.model_state), *state.meters]
     each = [
         np.concatenate([np.float32(leaf.addressable_shards[i].data).ravel() for leaf in numbers])
-        for i in range(jax.device_count())
+        for i in range(jax.local_device_count())
     ]
     return np.stack(each), list(collectives(step.as_text()))
 
 
-if __name__ == "__main__":
+def main(out, port=None, count="1", index="0"):
+    if port:
+        distributed.join(f"127.0.0.1:{port}", int(count), int(index))
     results = {"devices": np.asarray(jax.device_count())}
     for name, given in CASES.items():
+        if port and name in SKIPPED:
+            continue
         results[name], results[f"{name}-collectives"] = map(
             np.asarray, train(given, STEPS.get(name))
         )
-    np.savez(sys.argv[1], **results)  # pyright: ignore[reportArgumentType]
+    if distributed.is_main():
+        np.savez(out, **results)  # pyright: ignore[reportArgumentType]
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
