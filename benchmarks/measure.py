@@ -102,4 +102,6 @@ def show(title: str, rows: list[dict[str, Any]], as_json: bool) -> None:
 
 
 def _cell(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) and value < 1000 else f"{value}"
+    if not isinstance(value, float):
+        return f"{value}"
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"

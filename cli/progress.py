@@ -54,7 +54,7 @@ class Display:
             on_phase=self._entered,
             on_progress=self._moved,
             on_epoch=self._finished,
-            on_damaged=_damaged,
+            on_damaged=self._damaged,
             should_stop=should_stop,
         )
 
@@ -109,15 +109,15 @@ class Display:
         elif self._bars:
             self._bars.update(self._task, visible=False)
 
+    def _damaged(self, steps: list[int]) -> None:
+        if not self._console.quiet:
+            which = ", ".join(map(str, steps))
+            typer.echo(f"Warning: damaged checkpoints passed over: step {which}", err=True)
+
     def _show(self, epoch: int, **changes: Any) -> None:
         if self._bars:
             place = _of(epoch + 1, self._config.epochs)
             self._bars.update(self._task, visible=True, epoch=place, **changes)
-
-
-def _damaged(steps: list[int]) -> None:
-    which = ", ".join(map(str, steps))
-    typer.echo(f"Warning: damaged checkpoints passed over: step {which}", err=True)
 
 
 def _of(epoch: int, epochs: int) -> str:

@@ -103,7 +103,7 @@ def _join(
 
     if distributed:
         join(coordinator, num_processes, process_id)
-    elif not coordinator == num_processes == process_id:
+    elif (coordinator, num_processes, process_id) != (None, None, None):
         raise InvalidInput("distributed", "is needed with --coordinator and its like")
     elif workers is not None:
         _make_cpu_devices(workers)

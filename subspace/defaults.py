@@ -20,7 +20,7 @@ _DLDR = "DLDR paper"
 _OURS = "ours, by validation loss"
 _SGD = "RBD supplement, table 4, base rate × batch size 32"
 
-FEEDBACK = "rbd --error-feedback"
+FEEDBACK = "rbd+feedback"
 """Stands for RBD where it has error feedback."""
 
 LEARNING_RATES: tuple[Default, ...] = (
@@ -44,13 +44,14 @@ LEARNING_RATES: tuple[Default, ...] = (
     Default("sgd", "cnn", "fashion_mnist", 2.0**-4, _SGD),
     Default("sgd", "cnn", "cifar10", 2.0**-6, _SGD),
     Default("sgd", "resnet8", "*", 2.0**2, _SGD),
-    Default(FEEDBACK, "fc", "fashion_mnist", 2.0**-5, _OURS),
-    Default(FEEDBACK, "fc", "digits", 2.0**-4, _OURS),
+    Default(FEEDBACK, "fc", "fashion_mnist", 2.0**-4, _OURS),
+    Default(FEEDBACK, "cnn", "cifar10", 2.0**-5, _OURS),
+    Default(FEEDBACK, "fc", "digits", 2.0**-3, _OURS),
     Default("sgd", "fc", "digits", 2.0**-3, _OURS),
     Default("rbd", "fc", "digits", 2.0**2, _OURS),
     Default("fpd", "fc", "digits", 2.0**2, _OURS),
     Default("sgd", "*", "*", 2.0**-4, "a careful guess"),
-    Default(FEEDBACK, "*", "*", 2.0**-6, "a careful guess"),
+    Default(FEEDBACK, "*", "*", 2.0**-5, "a careful guess"),
     Default("rbd", "*", "*", 2.0**-1, "a careful guess"),
     Default("fpd", "*", "*", 2.0**-1, "a careful guess"),
     Default("nes", "*", "*", 2.0**-2, "a careful guess"),
