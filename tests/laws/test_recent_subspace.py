@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jax.flatten_util import ravel_pytree
 
 from subspace import Gather, InvalidInput, RandomSubspace, RecentSubspace, rbd
 
@@ -28,21 +29,26 @@ def flat(tree):
     return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)])
 
 
-def walked(steps, count=3):
+@jax.jit
+def step(space, tree):
+    """The subspace after a step, and the step."""
+    coords = space.project(tree)
+    return space.redraw(coords)[0], space.lift(coords)
+
+
+def walked(steps):
     """A subspace after some steps."""
-    space: Any = RecentSubspace(RandomSubspace(PARAMS, dim=5), PARAMS, count)
+    space: Any = RecentSubspace(RandomSubspace(PARAMS, dim=5), PARAMS, 3)
     for seed in range(steps):
-        space, _ = space.redraw(space.project(tree(seed)))
+        space, _ = step(space, tree(seed))
     return space
 
 
 def matrix(space):
     """P, dense."""
-    rows = []
-    for name, z in space.origin().items():
-        for i in range(z.size):
-            rows.append(flat(space.lift(space.origin() | {name: z.at[i].set(1.0)})))
-    return np.stack(rows, 1)
+    origin, unravel = ravel_pytree(space.origin())
+    lifted = jax.jit(jax.vmap(lambda z: ravel_pytree(space.lift(unravel(z)))[0]))
+    return np.asarray(lifted(jnp.eye(origin.size))).T
 
 
 @pytest.mark.parametrize("steps", [0, 1, 2, 60])
@@ -69,11 +75,9 @@ def test_the_directions_span_the_running_means_of_steps_and_are_orthonormal(step
     expected = np.zeros((3, SIZE))
     again: Any = walked(0)
     for seed in range(steps):
-        coords = again.project(tree(seed))
-        step = flat(again.lift(coords))
+        again, moved = step(again, tree(seed))
         for i, decay in enumerate((0.9, 0.99, 0.999)):
-            expected[i] = decay * expected[i] + (1 - decay) * step
-        again, _ = again.redraw(coords)
+            expected[i] = decay * expected[i] + (1 - decay) * flat(moved)
     np.testing.assert_allclose(space.means, expected, rtol=1e-3, atol=1e-6)
 
 
@@ -82,9 +86,9 @@ def test_what_all_gradients_share_is_followed_at_once():
     g = tree(3)
     total = jax.tree.map(jnp.zeros_like, PARAMS)
     plain = rbd(PARAMS, 1.0, dim=5, recent=1)
-    state = plain.init(PARAMS)
+    update, state = jax.jit(plain.update), plain.init(PARAMS)
     for _ in range(40):
-        updates, state = plain.update(g, state, PARAMS)
+        updates, state = update(g, state)
         total: Any = optax.apply_updates(total, updates)
     assert -flat(total) @ flat(g) > 20 * flat(g) @ flat(g)  # random directions: 40 · 5/37 = 5
 
