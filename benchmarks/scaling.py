@@ -2,9 +2,9 @@
 
     python benchmarks/scaling.py [--dataset NAME] [--data-dir DIR] [--plot FILE] [--json]
 
-Measured: `subspace run sgd|rbd --model cnn` in 1 process and, through `subspace launch`, in 2, with
-the same global batch of 128; examples a second of the last epoch. The 1 process has a core, or with
-``--cores 2`` all.
+Measured: `subspace run sgd|rbd --model resnet8` in 1 process and, through `subspace launch`, in 2,
+with the same global batch of 128; examples a second of the last epoch. The 1 process has a core, or
+with ``--cores 2`` all.
 
 Modelled, for 32 examples a worker: compute is measured here (gradient, project, lift of hadamard
 directions, d = 250), communication is that of bandwidth-optimal collectives with log₂ K rounds,
@@ -53,7 +53,9 @@ def compute_times(repeats: int) -> dict[str, float]:
         return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
     space = RandomSubspace(params, dim=DIM)
-    gradient, project, lift = jax.jit(jax.grad(loss)), jax.jit(space.project), jax.jit(space.lift)
+    gradient = jax.jit(jax.grad(loss))
+    project = jax.jit(lambda tree: space.project(tree))
+    lift = jax.jit(lambda z: space.lift(z))
     coords = project(params)
     work = {
         "gradient": lambda: gradient(params),
@@ -107,7 +109,7 @@ def draw(times: dict[str, float], file: Path) -> None:
 def throughput(method: str, processes: int, options: Any, folder: Path) -> float:
     """Examples a second in the last of 3 epochs."""
     out = folder / f"{method}-{processes}-{len(list(folder.iterdir()))}"
-    words = ["run", method, "--model", "cnn", "--batch-size", "128", "--epochs", "3"]
+    words = ["run", method, "--model", options.model, "--batch-size", "128", "--epochs", "3"]
     words += ["--dataset", options.dataset, "--out", str(out)]
     words += ["--data-dir", options.data_dir] if options.data_dir else []
     command = [sys.executable, "-m", "subspace_cli"]
@@ -124,6 +126,7 @@ def main() -> None:
     arguments.set_defaults(repeats=3)
     arguments.add_argument("--dataset", default="digits")
     arguments.add_argument("--data-dir")
+    arguments.add_argument("--model", default="resnet8")
     arguments.add_argument("--plot", type=Path)
     arguments.add_argument("--cores", type=int, default=1, help="of the single process: 1, or all")
     options = arguments.parse_args()
@@ -145,7 +148,9 @@ def main() -> None:
                     "highest": high,
                 }
             )
-    measure.show(f"2 processes beside 1, {options.dataset}", rows, options.json)
+    measure.show(
+        f"2 processes beside 1: {options.model} on {options.dataset}, batch 128", rows, options.json
+    )
     times = compute_times(15)
     if options.plot:
         draw(times, options.plot)
