@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,12 +12,9 @@ from .show import make_console, number, percent, print_json, print_table
 
 
 def evaluate(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of the run.")],
+    run: options.Run,
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
-    data_dir: Annotated[
-        Path | None,
-        typer.Option(help="TFDS directory that holds the dataset now.", show_default="the run's"),
-    ] = None,
+    data_dir: options.DataDirNow = None,
     json: options.Json = False,
 ) -> None:
     """Measure the loss and accuracy of a run's newest checkpoint on a split."""

@@ -270,6 +270,13 @@ Json = Annotated[
     bool,
     typer.Option("--json", help="Print the result as one line of JSON; other text to stderr."),
 ]
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of the run.")]
+DataDirNow = Annotated[
+    Path | None,
+    typer.Option(
+        "--data-dir", help="TFDS directory that holds the dataset now.", show_default="the run's"
+    ),
+]
 
 Workers = Annotated[
     int | None,

@@ -15,7 +15,7 @@ DIFFERS = 1
 
 
 def replay(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of the run.")],
+    run: options.Run,
     step: Annotated[
         int | None, typer.Option(min=0, help="At which step.", show_default="the last logged")
     ] = None,
@@ -23,10 +23,7 @@ def replay(
         bool, typer.Option("--verify", help="Compare with checkpoints; exit code 1 if any differs.")
     ] = False,
     out: Annotated[Path | None, typer.Option(help="Write the parameters there, as .npz.")] = None,
-    data_dir: Annotated[
-        Path | None,
-        typer.Option(help="TFDS directory that holds the dataset now.", show_default="the run's"),
-    ] = None,
+    data_dir: options.DataDirNow = None,
     json: options.Json = False,
 ) -> None:
     """Rebuild the weights of a run at any step from its seed and logged coordinates alone.

@@ -211,7 +211,8 @@ class _Loop:
 
     def log(self, epoch: int) -> None:
         loss, accuracy = means([self.state.meters])
-        if jax.process_count() == 1:  # others look at other times, and would wait for this one
+        # of several processes the others look at other times, and would wait for this one
+        if not distributed.is_one_of_several():
             self.check(loss)
         span = self.stage.span
         step = self.done - span.first_step - (epoch - span.first_epoch) * span.steps

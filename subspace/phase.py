@@ -95,13 +95,12 @@ class Phase:
             if name not in {"method", "epochs", "batch_size", *method.options}:
                 raise InvalidInput(name, _not_for(method, name))
         values: dict[str, Any] = {"epochs": defaults.epochs(dataset), "batch_size": 32}
-        values |= {**method.options, **preset, "start": None}
-        values |= given
+        values |= {**method.options, **preset, **given}
         if "learning_rate" in values and values["learning_rate"] is None:
             feedback = bool(values.get("error_feedback"))
             row = defaults.learning_rate(method.name, model, dataset, feedback)
             values["learning_rate"] = row.learning_rate
-        if "start" in method.options and values["start"] is None:
+        if "start" in values and values["start"] is None:
             values["start"] = start
         phase = cls(**values)
         phase.validate()

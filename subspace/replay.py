@@ -15,13 +15,13 @@ import optax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
-from subspace import data
 from subspace.checkpoint import Checkpoints, named
 from subspace.coordinate_log import CoordinateLog
 from subspace.core import AbstractSubspace, Coords
 from subspace.errors import InvalidInput, in_phase
 from subspace.exchange import AbstractExchange
 from subspace.folder import RunFolder
+from subspace.run import load
 from subspace.source import read_source
 from subspace.stage import Span, dimensions
 from subspace.trainer import Trainer
@@ -61,10 +61,7 @@ def replay(
     config = folder.read_config("run")
     _check_out(out)
     config = replace(config, data_dir=data_dir or config.data_dir)
-    dataset = data.load(
-        config.dataset, data_dir=config.data_dir, validation=config.validation, seed=config.seed
-    )
-    trainer = Trainer(config, dataset, lambda fresh: read_source(config, fresh, None))
+    trainer = Trainer(config, load(config), lambda fresh: read_source(config, fresh, None))
     slopes = _all_slopes(trainer, folder)
     logged = sum(len(rows) for rows in slopes)
     at = logged if step is None else min(step, logged)
