@@ -6,6 +6,7 @@ import contextlib
 import errno
 import hashlib
 import logging
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,6 +32,8 @@ class Checkpoints:
         import orbax.checkpoint as ocp
 
         logging.getLogger("absl").setLevel(logging.CRITICAL)  # what is damaged, restore() says
+        if not isinstance(sys.unraisablehook, _SilentOnLateWrites):
+            sys.unraisablehook = _SilentOnLateWrites(sys.unraisablehook)
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=True)
         self._folder, self._failed = folder, False
         self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
@@ -129,6 +132,19 @@ class Checkpoints:
             number = getattr(error, "errno", None) or errno.EIO
             message = f"a checkpoint can't be written: {reason or error}; those before it stay"
             raise OSError(number, message, str(self._folder)) from error
+
+
+class _SilentOnLateWrites:
+    """For `sys.unraisablehook`: one failed write of an array closes Orbax's event loop, and those
+    still on their way would each print from a thread of their own that they found it closed."""
+
+    def __init__(self, before: Callable[[Any], object]):
+        self._before = before
+
+    def __call__(self, what: Any) -> None:
+        late = isinstance(what.exc_value, RuntimeError) and what.object is None
+        if not (late and str(what.exc_value) == "Event loop is closed"):
+            self._before(what)
 
 
 def named(tree: PyTree) -> dict[str, Any]:

@@ -141,3 +141,19 @@ def test_a_disk_that_is_full_is_one_line(tmp_path: Path):
     assert result.stderr.count("\n") == 1, result.stderr
     assert "Error: " in result.stderr
     assert "a checkpoint can't be written: " in result.stderr
+
+
+def test_arrays_that_find_the_disk_full_late_print_nothing(tmp_path: Path):
+    script = (
+        "import numpy, pathlib, subspace.checkpoint as checkpoint\n"
+        "checkpoints = checkpoint.Checkpoints(pathlib.Path('saved'))\n"
+        "try:\n"
+        "    checkpoints.save(1, {str(i): numpy.random.rand(20_000) for i in range(60)}, {})\n"
+        "    checkpoints.wait()\n"
+        "except OSError as error:\n"
+        "    print(error)\n"
+    )
+    command = ["sh", "-c", 'ulimit -f 8; exec "$@"', "sh", sys.executable, "-c", script]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert "a checkpoint can't be written: " in result.stdout, result.stderr
+    assert result.stderr == ""
