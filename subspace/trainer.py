@@ -33,7 +33,7 @@ from subspace.step import (
     make_train_step,
     worker_axes,
 )
-from subspace.trajectory import TrajectorySubspace, explained_variance_ratio
+from subspace.trajectory import TrajectorySubspace
 
 _EVAL_BATCH = 256
 
@@ -118,10 +118,11 @@ class Trainer:
             check_dim(span.phase, self.spans[sampling].samples)
         elif self.source_rows is not None:
             check_dim(span.phase, len(self.source_rows))
-            try:
-                explained_variance_ratio(self.source_rows[:, : self.parameters])
-            except InvalidInput as error:
-                raise InvalidInput("source", f"its samples {error.reason}") from None
+            first = self.source_rows[0]
+            if all(np.array_equal(row, first) for row in self.source_rows):
+                raise InvalidInput(
+                    "source", "its samples are all equal; record them while the parameters move"
+                )
 
     @property
     def row_size(self) -> int:
@@ -153,7 +154,7 @@ class Trainer:
             assert phase.dim is not None
             with in_phase(index, phase.method):
                 target = TrajectorySubspace.fit(
-                    rows[:, : self.parameters], phase.dim, self.weights.params
+                    rows[:, : self.parameters], phase.dim, self.weights.params, divided=True
                 )
             start = self._start(phase, rows)
         optimizer = self.optimizer(span, target, self.exchange(phase))

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
+from subspace import distributed
 from subspace.core import AbstractSubspace, Coords
 from subspace.errors import InvalidInput
 from subspace.partition import Partition, divide
@@ -36,7 +37,11 @@ class TrajectorySubspace(AbstractSubspace):
 
     @classmethod
     def fit(
-        cls, snapshots: Float[np.ndarray, "t n"], dim: int | float, params: PyTree
+        cls,
+        snapshots: Float[np.ndarray, "t n"],
+        dim: int | float,
+        params: PyTree,
+        divided: bool = False,
     ) -> TrajectorySubspace:
         """Principal component analysis of snapshots, centred on their mean.
 
@@ -49,6 +54,8 @@ class TrajectorySubspace(AbstractSubspace):
             dim: how many directions, or the fraction of the variance that they must explain, as
                 a float below 1.
             params: the parameters, or their `jax.ShapeDtypeStruct`s.
+            divided: the processes of a run share the work on the Gram matrix, t² D
+                multiplications; each holds all snapshots and must call this.
 
         Raises:
             InvalidInput: ``dim`` is not positive or exceeds t - 1, or the shapes don't fit.
@@ -68,7 +75,13 @@ class TrajectorySubspace(AbstractSubspace):
                 "fraction of the variance below 1; lower it or take more snapshots",
             )
         mean = _mean(snapshots)
-        values, vectors = _principal(_gram(snapshots, mean))
+        blocks = _blocks(size)
+        if divided:
+            mine = blocks[jax.process_index() :: jax.process_count()]
+            gram = distributed.summed(_gram(snapshots, mean, mine))
+        else:
+            gram = _gram(snapshots, mean, blocks)
+        values, vectors = _principal(gram)
         ratio = values / values.sum()
         if dim < 1:
             wanted = int(np.searchsorted(np.cumsum(ratio), dim) + 1)
@@ -106,7 +119,7 @@ def explained_variance_ratio(snapshots: Float[np.ndarray, "t n"]) -> Float[np.nd
     Raises:
         InvalidInput: the snapshots are all equal.
     """
-    values, _ = _principal(_gram(snapshots, _mean(snapshots)))
+    values, _ = _principal(_gram(snapshots, _mean(snapshots), _blocks(snapshots.shape[1])))
     return values / values.sum()
 
 
@@ -127,10 +140,12 @@ def _centred(
     return part
 
 
-def _gram(snapshots: Float[np.ndarray, "t n"], mean: Float[np.ndarray, " n"]) -> np.ndarray:
-    """``W Wᵀ`` of the centred snapshots, in float64."""
+def _gram(
+    snapshots: Float[np.ndarray, "t n"], mean: Float[np.ndarray, " n"], blocks: list[slice]
+) -> np.ndarray:
+    """``W Wᵀ`` of the centred snapshots, in float64, or some columns' part of it."""
     gram = np.zeros((len(snapshots), len(snapshots)))
-    for block in _blocks(snapshots.shape[1]):
+    for block in blocks:
         part = _centred(snapshots, mean, block)
         gram += part @ part.T
     return gram
