@@ -1,8 +1,8 @@
 """Throughput of 2 processes beside 1, and a model of a step's time on up to 4,096 workers.
 
-    python benchmarks/scaling.py [--dataset NAME] [--data-dir DIR] [--plot FILE] [--json]
+    python benchmarks/scaling.py [--dataset NAME] [--model NAME] [--plot FILE] [--json]
 
-Measured: `subspace run sgd|rbd --model resnet8` in 1 process and, through `subspace launch`, in 2,
+Measured: `subspace run sgd|rbd` in 1 process and, through `subspace launch`, in 2,
 with the same global batch of 128; examples a second of the last epoch. The 1 process has a core, or
 with ``--cores 2`` all.
 
@@ -107,9 +107,10 @@ def draw(times: dict[str, float], file: Path) -> None:
 
 
 def throughput(method: str, processes: int, options: Any, folder: Path) -> float:
-    """Examples a second in the last of 3 epochs."""
+    """Examples a second in the last epoch."""
     out = folder / f"{method}-{processes}-{len(list(folder.iterdir()))}"
-    words = ["run", method, "--model", options.model, "--batch-size", "128", "--epochs", "3"]
+    words = ["run", method, "--model", options.model, "--batch-size", "128"]
+    words += ["--epochs", str(options.epochs)]
     words += ["--dataset", options.dataset, "--out", str(out)]
     words += ["--data-dir", options.data_dir] if options.data_dir else []
     command = [sys.executable, "-m", "subspace_cli"]
@@ -127,6 +128,7 @@ def main() -> None:
     arguments.add_argument("--dataset", default="digits")
     arguments.add_argument("--data-dir")
     arguments.add_argument("--model", default="resnet8")
+    arguments.add_argument("--epochs", type=int, default=3)
     arguments.add_argument("--plot", type=Path)
     arguments.add_argument("--cores", type=int, default=1, help="of the single process: 1, or all")
     options = arguments.parse_args()

@@ -13,7 +13,8 @@ from typer.core import TyperGroup
 BAD_INPUT = 2
 DIVERGED = 3
 
-_FLAGS = {"method": "METHOD", "run": "RUN", "learning_rate": "--lr", "source": "--from"}
+_FLAGS = {"learning_rate": "--lr", "source": "--from"}
+_FLAGS |= {name: name.upper() for name in ("method", "run", "target", "what")}
 
 
 class OneLineErrors(TyperGroup):

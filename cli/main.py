@@ -12,6 +12,7 @@ from .evaluate import evaluate
 from .launch import launch
 from .list import list_
 from .replay import replay
+from .reproduce import reproduce
 from .run import run
 
 app = typer.Typer(
@@ -24,6 +25,7 @@ app.command()(run)
 app.command()(evaluate)
 app.command()(compare)
 app.command()(replay)
+app.command()(reproduce)
 app.command()(launch)
 app.command("list")(list_)
 

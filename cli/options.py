@@ -241,6 +241,18 @@ Seed = Annotated[
     int | None,
     _option(_TRAINING, "Of initialisation, data order and directions.", "0"),
 ]
+LabelNoise = Annotated[
+    float | None,
+    _option(_TASK, "Fraction of the training labels to replace by other classes.", "0"),
+]
+Diagnose = Annotated[
+    int | None,
+    _option(
+        _OUTPUT,
+        "Steps between measurements of the step beside the gradient, in diagnostics.jsonl.",
+        "never",
+    ),
+]
 RecalibrateBN = Annotated[
     bool | None,
     _option(

@@ -23,6 +23,14 @@ def sampling(text: str) -> Any:
     return _read(text, lambda word: word if word == "epoch" else int(word), "epoch or an integer")
 
 
+def names(text: str) -> Any:
+    """Names, as in ``mnist,fashion_mnist``."""
+    found = tuple(filter(None, (name.strip() for name in text.split(","))))
+    if not found:
+        raise typer.BadParameter("name at least one")
+    return found
+
+
 def _dimension(word: str) -> int | float:
     try:
         return int(word)

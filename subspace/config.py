@@ -20,6 +20,8 @@ class RunConfig:
     """Everything that determines a run, apart from where it is written.
 
     Attributes:
+        label_noise: fraction of the training labels that are wrong, see `subspace.noise`.
+        diagnose: steps between measurements of the step, see `subspace.diagnose`; None for none.
         recalibrate_bn: at the end of every phase that trains in a subspace, replace batch
             normalisation's running statistics by means over the training split.
         workers: how many share a step, if that isn't one for each device that there is; each has
@@ -36,7 +38,9 @@ class RunConfig:
     validation: float
     seed: int
     checkpoint_every: int
+    label_noise: float
     recalibrate_bn: bool
+    diagnose: int | None
     workers: int | None
     data_dir: str | None
     source: str | None
@@ -74,7 +78,9 @@ class RunConfig:
             "validation": 0.1,
             "seed": 0,
             "checkpoint_every": 1,
+            "label_noise": 0.0,
             "recalibrate_bn": False,
+            "diagnose": None,
             "workers": None,
             "data_dir": None,
             "source": None,
@@ -115,6 +121,12 @@ class RunConfig:
                 "validation",
                 f"is a fraction of the training split, 0 up to 1, got {self.validation}",
             )
+        if not 0 <= self.label_noise < 1:
+            raise InvalidInput(
+                "label_noise", f"is a fraction of the labels, 0 up to 1, got {self.label_noise}"
+            )
+        if self.diagnose is not None and not 1 <= self.diagnose < 2**31:
+            raise InvalidInput("diagnose", f"must be at least 1, got {self.diagnose}")
         if not 0 <= self.seed < 2**32:
             raise InvalidInput("seed", f"must be between 0 and 4294967295, got {self.seed}")
         if self.workers is not None and not 1 <= self.workers < 2**31:

@@ -28,6 +28,7 @@ class RunFolder:
         self.config_file = path / "config.json"
         self.metrics_file = path / "metrics.jsonl"
         self.summary_file = path / "summary.json"
+        self.diagnostics_file = path / "diagnostics.jsonl"
         self.curve_file = path / "curve.png"
         self.variance_file = path / "variance.png"
         self.checkpoints = path / "checkpoints"
@@ -113,9 +114,15 @@ class RunFolder:
             raise InvalidInput("epochs", f"the run has had {done} epochs; use at least as many")
 
     def append(self, record: dict[str, Any]) -> None:
+        self._append(self.metrics_file, record)
+
+    def append_diagnostics(self, record: dict[str, Any]) -> None:
+        self._append(self.diagnostics_file, record)
+
+    def _append(self, path: Path, record: dict[str, Any]) -> None:
         if not self.writes:
             return
-        with self.metrics_file.open("a") as file:
+        with path.open("a") as file:
             file.write(json.dumps(record) + "\n")
             file.flush()
 
@@ -124,22 +131,17 @@ class RunFolder:
         if not self.writes:
             return
         write_json(self.config_file, config.to_json())
-        kept = [record for record in self.records() if record["step"] <= step]
-        _replace(self.metrics_file, "".join(json.dumps(record) + "\n" for record in kept))
+        _rewrite(self.metrics_file, [r for r in self.records() if r["step"] <= step])
+        if self.diagnostics_file.exists():
+            _rewrite(self.diagnostics_file, [r for r in self.diagnostics() if r["step"] < step])
 
     def records(self) -> list[dict[str, Any]]:
         """The epochs' records; a line cut short by a crash is left out."""
-        if not self.metrics_file.exists():
-            return []
-        records = []
-        for line in self.metrics_file.read_text(errors="replace").splitlines():
-            try:
-                record = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(record, dict) and record.keys() >= {"epoch", "step"}:
-                records.append(record)
-        return records
+        return _read_lines(self.metrics_file, {"epoch", "step"})
+
+    def diagnostics(self) -> list[dict[str, Any]]:
+        """What `subspace.diagnose` measured of some steps, by the number of steps before each."""
+        return _read_lines(self.diagnostics_file, {"step", "cosine"})
 
     def summary(self) -> dict[str, Any]:
         """What `write_json` put into summary.json.
@@ -192,10 +194,30 @@ def resume_config(stored: RunConfig, given: dict[str, Any]) -> RunConfig:
 
 def write_json(path: Path, record: dict[str, Any]) -> None:
     """Replaces a file as a whole."""
-    _replace(path, json.dumps(record, indent=2) + "\n")
+    replace_text(path, json.dumps(record, indent=2) + "\n")
 
 
-def _replace(path: Path, text: str) -> None:
+def _read_lines(path: Path, needed: set[str]) -> list[dict[str, Any]]:
+    """The records in a file that are whole."""
+    if not path.exists():
+        return []
+    records = []
+    for line in path.read_text(errors="replace").splitlines():
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(record, dict) and record.keys() >= needed:
+            records.append(record)
+    return records
+
+
+def _rewrite(path: Path, records: list[dict[str, Any]]) -> None:
+    replace_text(path, "".join(json.dumps(record) + "\n" for record in records))
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Replaces a file as a whole."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_text(text)
     os.replace(temporary, path)

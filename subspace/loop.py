@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, PyTree
 
-from subspace import distributed
+from subspace import diagnose, distributed
 from subspace.checkpoint import Checkpoints
 from subspace.clock import Clock
 from subspace.coordinate_log import CoordinateLog
@@ -195,7 +195,10 @@ class _Loop:
         self.clock.stop()
 
     def step(self, order: Array) -> None:
-        self.state = self.stage.train_step(self.state, *self.data, order)
+        if self.config.diagnose and self.done % self.config.diagnose == 0:
+            self.measured_step(order)
+        else:
+            self.state = self.stage.train_step(self.state, *self.data, order)
         self.done += 1
         self.clock.count(self.stage.phase.batch_size)
         if not self.compiled:
@@ -208,6 +211,22 @@ class _Loop:
             state = subspace_state(self.state.opt_state)
             assert state is not None
             self.coordinates.append(state.slope)
+
+    def measured_step(self, order: Array) -> None:
+        """A step, set beside the gradient at its start."""
+        gradient = self.stage.gradient(self.state, *self.data, order)
+        before = jax.tree.map(jnp.copy, self.state.params)
+        trials = _trials(self.state)
+        self.state = self.stage.train_step(self.state, *self.data, order)
+        record = {"step": self.done, "phase": self.stage.span.index + 1}
+        record |= diagnose.compare(gradient, before, self.state.params)
+        record |= diagnose.expected(self.stage.phase, before)
+        if trials is not None:
+            record["trials"] = (_trials(self.state) or 0) - trials
+        condition = diagnose.condition(self.state.opt_state)
+        if condition is not None:
+            record["condition"] = condition
+        self.folder.append_diagnostics(record)
 
     def log(self, epoch: int) -> None:
         loss, accuracy = means([self.state.meters])
@@ -268,6 +287,12 @@ class _Loop:
         self.save()
         self.checkpoints.wait()
         raise Stopped
+
+
+def _trials(state: TrainState) -> int | None:
+    """Evaluations of the loss by line searches so far."""
+    counts = search_counts(state.opt_state)
+    return None if counts is None else int(counts.trials)
 
 
 @jax.jit

@@ -60,6 +60,7 @@ def summarize(
         "momentum": last.momentum,
         "weight_decay": last.weight_decay,
         "augment": config.augment,
+        "label_noise": config.label_noise,
         "source": config.source,
     }
     figures = {name: results.get(name) for name in _FIGURES}
@@ -101,7 +102,7 @@ def plot_curves(
         runs: (label, the epochs' records) of each.
         title: above both panels.
     """
-    figure = _figure()
+    figure = new_figure()
     panels = figure.subplots(1, 2)
     for panel, quantity in zip(panels, ("loss", "accuracy"), strict=True):
         for i, (label, records) in enumerate(runs):
@@ -112,7 +113,7 @@ def plot_curves(
         panel.grid(alpha=0.3)
         panel.xaxis.get_major_locator().set_params(integer=True)
         panel.legend(fontsize="small")
-    _write(figure, file, title)
+    write_figure(figure, file, title)
 
 
 def _curve(
@@ -148,7 +149,7 @@ def plot_variance(file: Path, ratio: Sequence[float] | np.ndarray, title: str = 
 
     The DLDR paper's figure: each direction's share, and their sum up to each.
     """
-    figure = _figure()
+    figure = new_figure()
     panels = figure.subplots(1, 2)
     order = np.arange(1, len(ratio) + 1)
     panels[0].semilogy(order, ratio, "o-", markersize=3)
@@ -159,16 +160,18 @@ def plot_variance(file: Path, ratio: Sequence[float] | np.ndarray, title: str = 
     for panel in panels:
         panel.set_xlabel("principal direction")
         panel.grid(alpha=0.3)
-    _write(figure, file, title)
+    write_figure(figure, file, title)
 
 
-def _figure() -> Any:
+def new_figure(width: int | float = 10, height: int | float = 4) -> Any:
+    """An empty figure of so many inches, that needs no display."""
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(10, 4), layout="constrained")
+    return Figure(figsize=(width, height), layout="constrained")
 
 
-def _write(figure: Any, file: Path, title: str) -> None:
+def write_figure(figure: Any, file: Path, title: str) -> None:
+    """Writes a PNG, whole."""
     if title:
         figure.suptitle(title)
     temporary = file.with_name(f".{file.name}.part")

@@ -11,9 +11,11 @@ import jax
 
 from subspace import data, distributed
 from subspace.config import RunConfig
+from subspace.diagnose import means
 from subspace.errors import InvalidInput
 from subspace.folder import RunFolder, resume_config, write_json
 from subspace.loop import train
+from subspace.noise import with_label_noise
 from subspace.report import plot_curves, plot_variance, summarize
 from subspace.snapshots import read_rows
 from subspace.source import newest_weights, read_source, taken_over
@@ -74,9 +76,11 @@ def _free(name: str) -> Path:
 
 
 def load(config: RunConfig) -> data.Dataset:
-    return data.load(
+    """A run's data."""
+    dataset = data.load(
         config.dataset, data_dir=config.data_dir, validation=config.validation, seed=config.seed
     )
+    return with_label_noise(dataset, config.label_noise, config.seed)
 
 
 def execute(
@@ -110,6 +114,8 @@ def execute(
     summary = summarize(trainer, results, folder.records())
     if folder.writes:
         summary["explained_variance_ratio"] = _draw_variance(folder, trainer)
+        if config.diagnose:
+            summary["diagnostics"] = means(folder.diagnostics())
         write_json(folder.summary_file, summary)
         _draw_curves(folder, config)
     return summary

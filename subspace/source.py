@@ -18,7 +18,7 @@ from subspace.stage import Source, Weights
 _SAME = ("dataset", "model", "validation", "seed")
 """What has to be the source's: the seed too, as it says which images are for validation."""
 
-_LIKEWISE = ("augment", "data_dir")
+_LIKEWISE = ("augment", "label_noise", "data_dir")
 """What is the source's unless given."""
 
 

@@ -87,12 +87,14 @@ class Stage:
 
     Attributes:
         train_step: see `subspace.step.make_train_step`.
+        gradient: see `subspace.step.make_gradient`.
         start: the weights that it starts from, if not those of the phase before it.
     """
 
     span: Span
     optimizer: optax.GradientTransformationExtraArgs
     train_step: Callable[..., TrainState]
+    gradient: Callable[..., PyTree]
     start: Weights | None
 
     @property

@@ -80,17 +80,9 @@ def make_train_step(task: Task) -> Callable[..., TrainState]:
     spread over devices and processes doesn't change the result.
     """
     axes, workers = task.axes, task.workers
-    share = task.batch_size if task.same_batch else task.batch_size // workers
-    root = jax.random.key(task.seed, impl="threefry2x32")
-    if task.stream:
-        root = jax.random.fold_in(root, 2**31 + task.stream)  # no step's number
 
-    def step(state: TrainState, images, labels, order):
-        start = 0 if task.same_batch else lax.axis_index(axes) * share
-        place = start + jnp.arange(share)
-        step_in_epoch = (state.step - task.first_step) % task.steps
-        chosen = order[step_in_epoch * task.batch_size + place]
-        batch = _inputs(task, images[chosen], root, state.step, place), labels[chosen]
+    def step(state: TrainState, *inputs):
+        batch = _batch(task, state.step, *inputs)
 
         def loss_fn(params, examples=batch):
             model = models.with_axis(eqx.combine(params, task.static), ("batch", *axes))
@@ -114,22 +106,59 @@ def make_train_step(task: Task) -> Callable[..., TrainState]:
         params: Any = optax.apply_updates(state.params, updates)
         return TrainState(params, model_state, opt_state, state.step + 1, meters)
 
-    def on_mesh(state: TrainState, images, labels, order):
-        local, run = workers // task.mesh.size, step
-        if local > 1:
-            run = jax.vmap(step, in_axes=None, out_axes=None, axis_name=INNER, axis_size=local)
+    def on_mesh(state: TrainState, *inputs):
         specs = placement(state)
-        run = _on_mesh(run, task.mesh, (specs, P(), P(), P()), specs)
-        return run(state, images, labels, order)
+        run = _on_mesh(_by_worker(task, step), task.mesh, (specs, P(), P(), P()), specs)
+        return run(state, *inputs)
 
     return jax.jit(on_mesh, donate_argnums=0)
 
 
+def make_gradient(task: Task) -> Callable[..., PyTree]:
+    """A jitted ``gradient(state, images, labels, order)``, that of the batch of a step to come.
+
+    Arguments as `make_train_step`'s step has them; the mean over all workers, D numbers.
+    """
+
+    def gradient(params, model_state, step, *inputs):
+        batch = _batch(task, step, *inputs)
+
+        def loss_fn(params):
+            model = models.with_axis(eqx.combine(params, task.static), ("batch", *task.axes))
+            return _loss(model, model_state, *batch)[0]
+
+        return lax.pmean(jax.grad(loss_fn)(params), task.axes)
+
+    run = _on_mesh(_by_worker(task, gradient), task.mesh, (P(),) * 6, P())
+    return jax.jit(lambda state, *inputs: run(state.params, state.model_state, state.step, *inputs))
+
+
+def _by_worker(task: Task, f: Callable[..., Any]) -> Callable[..., Any]:
+    """``f`` once a worker of a device."""
+    local = task.workers // task.mesh.size
+    if local == 1:
+        return f
+    return jax.vmap(f, in_axes=None, out_axes=None, axis_name=INNER, axis_size=local)
+
+
+def _batch(task: Task, step: Array, images, labels, order) -> tuple[Array, Array]:
+    """A worker's share of a step's batch, as the model takes it."""
+    share = task.batch_size if task.same_batch else task.batch_size // task.workers
+    start = 0 if task.same_batch else lax.axis_index(task.axes) * share
+    place = start + jnp.arange(share)
+    step_in_epoch = (step - task.first_step) % task.steps
+    chosen = order[step_in_epoch * task.batch_size + place]
+    return _inputs(task, images[chosen], step, place), labels[chosen]
+
+
 def _inputs(
-    task: Task, images: UInt8[Array, "b h w c"], root: Any, step: Array, place: Int[Array, " b"]
+    task: Task, images: UInt8[Array, "b h w c"], step: Array, place: Int[Array, " b"]
 ) -> Float[Array, "b h w c"]:
     if not task.augment:
         return prepare(images)
+    root = jax.random.key(task.seed, impl="threefry2x32")
+    if task.stream:
+        root = jax.random.fold_in(root, 2**31 + task.stream)  # no step's number
     key = jax.random.fold_in(root, step)
     return augment(images, jax.vmap(lambda i: jax.random.fold_in(key, i))(place))
 

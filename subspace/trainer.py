@@ -29,6 +29,7 @@ from subspace.step import (
     Task,
     TrainState,
     make_eval_step,
+    make_gradient,
     make_statistics_step,
     make_train_step,
     worker_axes,
@@ -158,7 +159,13 @@ class Trainer:
                 )
             start = self._start(phase, rows)
         optimizer = self.optimizer(span, target, self.exchange(phase))
-        task = Task(
+        task = self.task(span, optimizer)
+        return Stage(span, optimizer, make_train_step(task), make_gradient(task), start)
+
+    def task(self, span: Span, optimizer: optax.GradientTransformationExtraArgs) -> Task:
+        """What a step of a phase trains, and on what."""
+        phase = span.phase
+        return Task(
             static=self._static,
             optimizer=optimizer,
             mesh=self.mesh,
@@ -171,7 +178,6 @@ class Trainer:
             seed=self.config.seed,
             stream=self.config.epochs_before,
         )
-        return Stage(span, optimizer, make_train_step(task), start)
 
     def optimizer(
         self, span: Span, target: Any, exchange: AbstractExchange

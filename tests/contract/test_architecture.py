@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "subspace"
 FOUNDATIONS = {
     *("errors", "core", "partition", "random", "probe", "exchange", "transform", "methods"),
-    *("joint", "recent"),
+    *("joint", "recent", "distributed"),
     *("trajectory", "bfgs", "linesearch", "newton", "projected", "registry", "inlaw"),
 }
 """Modules that know nothing of data, runs or files; `basis` and `models` are such packages."""
@@ -24,7 +24,8 @@ OUTER = {
     *("config", "defaults", "data", "data_cache", "tfds_find", "tfds_prepare", "tfds_source"),
     *("augment", "step", "trainer", "loop", "run", "report", "folder", "checkpoint"),
     *("clock", "phase", "stage", "snapshots", "source", "watch"),
-    *("mesh", "distributed", "coordinate_log", "replay"),
+    *("mesh", "coordinate_log", "replay"),
+    *("noise", "diagnose", "landscape", "study"),
 }
 HEAVY = [
     *("tensorflow_datasets", "tensorflow", "orbax", "matplotlib", "sklearn", "typer", "rich"),

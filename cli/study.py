@@ -1,0 +1,110 @@
+"""What the commands that make many runs show, and how they end."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+from rich.console import Console
+
+from .show import count, percent, say
+from .signals import StopSignals
+
+if TYPE_CHECKING:
+    from subspace.study.cell import Cell, Result
+    from subspace.study.folder import StudyWatcher
+    from subspace.study.table import Table
+
+_T = TypeVar("_T")
+
+Seeds = Annotated[int | None, typer.Option(help="Runs of each kind, with seeds 0, 1, …", min=1)]
+Epochs = Annotated[int | None, typer.Option(help="Of every run.", min=1)]
+
+
+class StudyDisplay:
+    """A line for each run, with the time that is left."""
+
+    def __init__(self, console: Console):
+        self._console = console
+        self._total = self._done = 0
+        self._spent: list[float] = []
+
+    def watcher(self, should_stop: Callable[[], bool]) -> StudyWatcher:
+        from subspace.study.folder import StudyWatcher
+
+        return StudyWatcher(
+            on_cells=self._cells,
+            on_cell=self._cell,
+            on_result=self._result,
+            on_damaged=self._damaged,
+            should_stop=should_stop,
+        )
+
+    def _cells(self, total: int, done: int) -> None:
+        self._total, self._done, self._spent = total, done, []
+        have = f", {count(done)} of them finished before" if done else ""
+        say(self._console, f"{count(total)} runs{have}")
+
+    def _cell(self, cell: Cell) -> None:
+        if self._console.is_terminal:
+            say(self._console, f"  {cell.name} ...", style="dim")
+
+    def _result(self, result: Result, seconds: float) -> None:
+        self._done += 1
+        self._spent.append(seconds)
+        left = (self._total - self._done) * sum(self._spent) / len(self._spent)
+        figures = "diverged"
+        if result.summary:
+            figures = f"test {percent(result.summary['test_accuracy'])}"
+        place = f"{self._done:>{len(str(self._total))}}/{self._total}"
+        say(self._console, f"{place}  {result.cell.name}  {figures}  {_clock(left)} left")
+
+    def _damaged(self, path: Path) -> None:
+        typer.echo(f"Warning: {path} is damaged; its run is made again", err=True)
+
+
+def guarded(console: Console, work: Callable[[StudyWatcher], _T]) -> _T:
+    """The work's result; a signal stops it after the step in hand, to go on another time."""
+    from subspace.watch import Stopped
+
+    signals = StopSignals(nothing_to_save=lambda: False)
+    try:
+        with signals:
+            return work(StudyDisplay(console).watcher(signals.requested))
+    except Stopped:
+        typer.echo("Stopped; go on with the same command:", err=True)
+        typer.echo(f"  {shlex.join(['subspace', *sys.argv[1:]])}", err=True)
+        raise typer.Exit(signals.exit_code) from None
+
+
+def show_table(console: Console, table: Table, left: int) -> None:
+    """A table and its notes."""
+    from .show import print_table
+
+    say(console, "")
+    say(console, table.title, style="bold")
+    print_table(console, list(table.header), table.rows, left=left)
+    say(console, "")
+    for note in table.notes:
+        say(console, f"- {note}")
+
+
+def listed(table: Table) -> list[dict[str, Any]]:
+    """A table's rows as records."""
+    return [dict(zip(table.header, row, strict=True)) for row in table.rows]
+
+
+def default_out(words: Iterable[str]) -> Path:
+    """``studies/WORDS``."""
+    from subspace.study.cell import slug
+
+    return Path("studies") / slug(*words)
+
+
+def _clock(seconds: float) -> str:
+    return time.strftime("%H:%M:%S" if seconds >= 3600 else "%M:%S", time.gmtime(seconds))

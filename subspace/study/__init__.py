@@ -1,0 +1,1 @@
+"""Many runs with a purpose: reproducing the papers, tuning, measuring intrinsic dimension."""

@@ -1,0 +1,151 @@
+"""The papers' figures that measure directions and losses rather than train to the end."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from subspace import run
+from subspace.basis import BASES
+from subspace.folder import replace_text, write_json
+from subspace.landscape import losses_along, orthogonality
+from subspace.report import new_figure, write_figure
+from subspace.source import newest_weights
+from subspace.study.cell import Cell, slug
+from subspace.study.folder import Study, StudyWatcher
+from subspace.study.table import Table
+from subspace.study.target import Plan
+from subspace.trainer import Trainer
+
+_DISTRIBUTIONS = ("bernoulli_paper", "uniform", "normal", "hadamard")
+_PAIRS = 100
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A figure: `draw` measures, writes ``figure.png`` and returns the table."""
+
+    name: str
+    source: str
+    description: str
+    draw: Callable[[Plan, Path, StudyWatcher], Table]
+
+    def plan(self, budget: str, **given: Any) -> Plan:
+        """As `Target.plan`; there is one seed."""
+        full = {"epochs": 100, "datasets": ("fashion_mnist",), "models": ("cnn",), "seeds": 1}
+        return Plan.of(budget, full, {"seeds": 1}, given)
+
+
+def measure(target: Measured, plan: Plan, out: Path, watcher: StudyWatcher) -> Table:
+    """Measures, and writes ``table.md``, ``table.csv`` and ``figure.png``."""
+    found = target.draw(plan, out, watcher)
+    write_json(out / "plan.json", {"target": target.name, **asdict(plan)})
+    replace_text(out / "table.md", found.markdown())
+    replace_text(out / "table.csv", found.csv())
+    return found
+
+
+def _orthogonality(plan: Plan, out: Path, watcher: StudyWatcher) -> Table:
+    """|cosine| of pairs of rows against their length."""
+    sizes = [10**k for k in range(1, 4 if plan.quick else 7)]
+    pairs = 20 if plan.quick else _PAIRS
+    with Study(out, watcher):
+        found = {
+            name: [float(orthogonality(name, size, pairs).mean()) for size in sizes]
+            for name in BASES
+        }
+    expected = [math.sqrt(2 / (math.pi * size)) for size in sizes]
+    figure = new_figure(6, 4)
+    panel = figure.add_subplot()
+    for name, cosines in found.items():
+        panel.loglog(sizes, cosines, "o-", label=name, markersize=4)
+    panel.loglog(sizes, expected, "k--", label="√(2/πn)")
+    panel.set_xlabel("n")
+    panel.set_ylabel(f"mean |cosine| of {pairs} pairs")
+    panel.grid(alpha=0.3)
+    panel.legend(fontsize="small")
+    write_figure(figure, out / "figure.png", "orthogonality")
+    columns = [f"{size:,}" for size in sizes]
+    rows = [[name, *(f"{c:.4f}" for c in cosines)] for name, cosines in found.items()]
+    rows.append(["√(2/πn)", *(f"{c:.4f}" for c in expected)])
+    note = f"Mean |cosine| of {pairs} pairs of independent directions of n entries."
+    return Table("orthogonality (RBD, figure B.8)", ["basis", *columns], rows, [note])
+
+
+def _landscape(plan: Plan, out: Path, watcher: StudyWatcher) -> Table:
+    """Loss along random directions after some epochs of RBD."""
+    stops = sorted({1, max(1, plan.epochs // 4), plan.epochs})
+    count, examples = (5, 200) if plan.quick else (25, 2048)
+    distances = np.linspace(-2, 2, 5 if plan.quick else 21)
+    tasks = [(model, data) for data in plan.datasets for model in plan.models]
+    rows: list[list[str]] = []
+    figure = new_figure(4 * len(stops), 3.4 * len(tasks))
+    panels = figure.subplots(len(tasks), len(stops), squeeze=False)
+    with Study(out, watcher) as study:
+        cells = [_trained(plan, model, data, n) for model, data in tasks for n in stops]
+        for result, panel in zip(study.make(cells), panels.flat, strict=True):
+            labels = result.cell.labels
+            panel.set_title(f"{labels['model']} · {labels['dataset']} · epoch {labels['x']}")
+            if result.summary is None:
+                continue
+            config = result.folder.read_config("run")
+            trainer = Trainer(config, run.load(config))
+            weights, _, _ = newest_weights(result.folder, trainer.weights, "run")
+            split = trainer.dataset.train
+            part = split._replace(images=split.images[:examples], labels=split.labels[:examples])
+            for name in _DISTRIBUTIONS:
+                losses = losses_along(trainer, weights, part, name, distances, count)
+                _band(panel, distances, losses, name)
+                rise = losses[:, [0, -1]].mean() - losses[:, len(distances) // 2].mean()
+                row = [labels["model"], labels["dataset"], str(labels["x"]), name]
+                rows.append([*row, f"{losses[:, len(distances) // 2].mean():.4f}", f"{rise:.4f}"])
+    panels[0, 0].legend(fontsize="small")
+    write_figure(figure, out / "figure.png", "loss along random directions")
+    header = ["model", "dataset", "epoch", "directions", "loss", "rise at distance 2"]
+    notes = [f"Mean over {count} unit directions, on {examples} training images."]
+    if plan.quick:
+        notes.append("Budget quick: few epochs, directions and images.")
+    return Table("landscape (RBD, figure 2)", header, rows, notes)
+
+
+def _trained(plan: Plan, model: str, dataset: str, epochs: int) -> Cell:
+    given: dict[str, Any] = {"method": "rbd", "model": model, "dataset": dataset, "epochs": epochs}
+    given |= {"data_dir": plan.data_dir, "checkpoint_every": epochs}
+    labels = {"model": model, "dataset": dataset, "variant": "rbd", "x": epochs}
+    return Cell(slug("rbd", model, dataset, f"e{epochs}"), given, (), labels)
+
+
+def _band(
+    panel: Any, distances: Sequence[float] | np.ndarray, losses: np.ndarray, name: str
+) -> None:
+    """The mean over directions, and their standard deviation as a band."""
+    mean, std = losses.mean(axis=0), losses.std(axis=0)
+    (line,) = panel.plot(distances, mean, label=name)
+    panel.fill_between(distances, mean - std, mean + std, alpha=0.2, color=line.get_color())
+    panel.set_xlabel("distance")
+    panel.set_ylabel("loss")
+    panel.grid(alpha=0.3)
+
+
+MEASURED: dict[str, Measured] = {
+    target.name: target
+    for target in (
+        Measured(
+            "orthogonality",
+            "RBD, figure B.8",
+            "how orthogonal independent directions are, against n",
+            _orthogonality,
+        ),
+        Measured(
+            "landscape",
+            "RBD, figure 2",
+            "the loss along random directions while RBD trains",
+            _landscape,
+        ),
+    )
+}

@@ -1,0 +1,78 @@
+"""A target's runs, table and figure in one folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from subspace.folder import replace_text, write_json
+from subspace.study import table
+from subspace.study.cell import Result
+from subspace.study.figure import draw
+from subspace.study.folder import Study, StudyWatcher
+from subspace.study.target import Plan, Target
+
+
+def reproduce(
+    target: Target,
+    plan: Plan,
+    out: Path,
+    watcher: StudyWatcher = StudyWatcher(),  # noqa: B008 (immutable)
+) -> table.Table:
+    """Makes the runs of a target that are missing in ``out``, and writes what came of them.
+
+    Writes ``plan.json``, ``table.md``, ``table.csv`` and ``figure.png``; the runs themselves are
+    run folders under ``runs/``.
+
+    Raises:
+        InvalidInput, Stopped: see `Study`.
+
+    Example:
+        >>> target = TARGETS["table1"]
+        >>> reproduce(target, target.plan("quick"), Path("table1"))
+    """
+    with Study(out, watcher) as study:
+        results = study.make(target.cells(plan))
+        header, rows = table.rows(results, target.published, target.measures)
+        title = f"{target.name}: {target.description} ({target.source})"
+        found = table.Table(title, header, rows, deviations(target, plan, results))
+        write_json(out / "plan.json", {"target": target.name, **asdict(plan)})
+        replace_text(out / "table.md", found.markdown())
+        replace_text(out / "table.csv", found.csv())
+        draw(out / "figure.png", results, target.published, target.name, target.x_label)
+    return found
+
+
+def deviations(target: Target, plan: Plan, results: Sequence[Result]) -> list[str]:
+    """What differs from the paper's protocol, and what all figures have in common."""
+    notes = ["Mean ± standard deviation over n seeds, of the parameters after the last epoch."]
+    if target.published:
+        notes.append("The paper prints validation accuracy, unless its table says otherwise.")
+    if target.remark:
+        notes.append(target.remark)
+    if plan.epochs != target.epochs:
+        notes.append(f"{plan.epochs} epochs where the paper has {target.epochs}.")
+    if plan.seeds != 3:
+        notes.append(f"{plan.seeds} seeds where the paper has 3.")
+    if "cifar10_jpeg" in plan.datasets:
+        notes.append(
+            "cifar10_jpeg holds CIFAR-10's images after JPEG compression, which loses detail: "
+            "its figures are not CIFAR-10's."
+        )
+    others = [name for name in plan.datasets if name not in (*target.datasets, "cifar10_jpeg")]
+    if others:
+        notes.append(f"The paper has no {' or '.join(others)}: nothing to compare with.")
+    if any(name not in target.models for name in plan.models):
+        notes.append(f"The paper's network is {' and '.join(target.models)}.")
+    notes.append(
+        "Validation: a random tenth of the training images, where the RBD code holds out its "
+        "last 10,000; lr: that of the last phase, the paper's where it names one, see "
+        "`subspace list`."
+    )
+    if plan.quick:
+        notes.append("Budget quick: sizes are scaled down too; only the way it is done is shown.")
+    lost = [result.cell.name for result in results if result.summary is None]
+    if lost:
+        notes.append(f"Diverged: {', '.join(lost)}.")
+    return notes

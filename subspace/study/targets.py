@@ -1,0 +1,205 @@
+"""The papers' tables and figures that are made of runs, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from subspace.study import published
+from subspace.study.target import Plan, Target, Variant
+
+_ALL = ("mnist", "fashion_mnist", "cifar10")
+_BOTH = ("fc", "cnn")
+_BASES = ("bernoulli_paper", "uniform", "normal", "rademacher", "hadamard", "coordinate")
+_FRACTIONS = {10: 7982, 25: 3328, 50: 1782, 100: 1018}
+"""D/f of table 3, and how many directions that is on ResNet-8."""
+_LEAVES: dict[str, Any] = {"compartments": "leaf", "allocate": "proportional"}
+_RATES_BY_DIM = {10: 2.0**-1, 100: 2.0**-2, 1000: 2.0**-3, 10_000: 2.0**-5}
+_SWITCHES = (1, 2, 5, 10, 25, 50, 75)
+_NOISE = (0.0, 0.2, 0.4)
+
+
+def _table1(plan: Plan, model: str, dataset: str) -> Sequence[Variant]:
+    methods = ("fpd", "rbd", "sgd", "nes")
+    dims = {"dim": 20} if plan.quick else {"dim": 250}
+    return [
+        Variant(method, {"method": method} | (dims if method == "nes" else {}))
+        for method in methods
+    ]
+
+
+def _table2(plan: Plan, model: str, dataset: str) -> Sequence[Variant]:
+    rbd = {"method": "rbd", "dim": 50 if plan.quick else 250}
+    return [
+        Variant(basis, rbd | {"basis": basis} | ({"in_law": True} if basis == "normal" else {}))
+        for basis in _BASES
+    ]
+
+
+def _table3(plan: Plan, model: str, dataset: str) -> Sequence[Variant]:
+    shared = _LEAVES | {"diagnose": 20 if plan.quick else 500}
+    if model == "resnet8":  # the paper's learning rate goes with its lengths
+        shared |= {"scale": "paper", "learning_rate": 8.0}
+    dims = _FRACTIONS if model == "resnet8" else {f: 5000 // f for f in _FRACTIONS}
+    sizes = [("rbd", f, dim) for f, dim in dims.items()] + [("fpd", 10, dims[10])]
+    rows = [Variant("sgd", {"method": "sgd"})]
+    return rows + [
+        Variant(f"{method} D/{f}", shared | {"method": method, "dim": dim}, x=dim)
+        for method, f, dim in sizes
+    ]
+
+
+def _by_dim(
+    dims: Sequence[int], quick: Sequence[int], plan: Plan, model: str, dataset: str
+) -> Sequence[Variant]:
+    rows = [Variant("sgd", {"method": "sgd"})]
+    for dim in quick if plan.quick else dims:
+        rate = {} if plan.quick else {"learning_rate": _RATES_BY_DIM.get(dim)}
+        rows.append(Variant(f"rbd d={dim}", {"method": "rbd", "dim": dim} | rate, x=dim))
+    return rows
+
+
+def _compartments(plan: Plan, model: str, dataset: str) -> Sequence[Variant]:
+    shared = {"method": "rbd", "dim": 100 if plan.quick else 1250}
+    kinds = {"whole": "split", "layer": "split", "leaf": "proportional", "even:5": "split"}
+    return [
+        Variant(kind, shared | {"compartments": kind, "allocate": allocate})
+        for kind, allocate in kinds.items()
+    ]
+
+
+def _hybrid(plan: Plan, model: str, dataset: str) -> Sequence[Variant]:
+    rows = [Variant(method, {"method": method}) for method in ("rbd", "sgd")]
+    for first, second in (("rbd", "sgd"), ("sgd", "rbd")):
+        for epochs in (q for q in _SWITCHES if q < plan.epochs):
+            then = {"method": second, "epochs": plan.epochs - epochs}
+            given = {"method": first, "epochs": epochs}
+            rows.append(Variant(f"{first} {epochs} → {second}", given, [then], x=epochs))
+    return rows
+
+
+def _dldr(plan: Plan, model: str, dataset: str) -> Sequence[Variant]:
+    after = 2 if plan.quick else 40
+    chart = {"method": "psgd", "dim": min(15, plan.epochs), "epochs": after}
+    total = plan.epochs + after
+    drops = (total // 2, 3 * total // 4)
+    return [
+        Variant("dldr → psgd", {"method": "dldr"}, [chart]),
+        Variant("sgd", {"method": "dldr", "epochs": total, "milestones": drops}),
+    ]
+
+
+def _label_noise(plan: Plan, model: str, dataset: str) -> Sequence[Variant]:
+    after = {"method": "psgd", "dim": min(15, plan.epochs), "epochs": 2 if plan.quick else 40}
+    rows = []
+    for noise in _NOISE:
+        shared = {"label_noise": noise}
+        rows += [
+            Variant(f"{method} c={noise:g}", shared | {"method": method}, x=noise)
+            for method in ("sgd", "rbd")
+        ]
+        given = shared | {"method": "dldr"}
+        rows.append(Variant(f"dldr → psgd c={noise:g}", given, [after], x=noise))
+    return rows
+
+
+_RESNET: dict[str, Any] = {"models": ("resnet8",), "datasets": ("cifar10",)}
+
+TARGETS: dict[str, Target] = {
+    target.name: target
+    for target in (
+        Target(
+            "table1",
+            "RBD, table 1",
+            "NES, FPD, RBD and SGD at d = 250",
+            _table1,
+            _ALL,
+            _BOTH,
+            100,
+            published.TABLE_1,
+        ),
+        Target(
+            "table2",
+            "RBD, table 2",
+            "distributions of the random directions",
+            _table2,
+            _ALL,
+            _BOTH,
+            100,
+            published.TABLE_2,
+        ),
+        Target(
+            "table3",
+            "RBD, table 3",
+            "ResNet-8 with D/10 to D/100 directions, and their cosine with the gradient",
+            _table3,
+            **_RESNET,
+            epochs=80,
+            published=published.TABLE_3,
+            x_label="d",
+            measures=("cosine_leaves", "analytic_leaves", "cosine", "analytic"),
+            remark=published.TABLE_3_COSINES,
+        ),
+        Target(
+            "dimension",
+            "RBD, figure B.7",
+            "RBD's accuracy against d",
+            partial(_by_dim, (10, 100, 1000, 10_000), (5, 50, 500)),
+            _ALL,
+            _BOTH,
+            100,
+            x_label="d",
+        ),
+        Target(
+            "low-dimension",
+            "RBD, figures B.13 and B.14",
+            "RBD with 2, 10 and 50 directions, trained for long",
+            partial(_by_dim, (2, 10, 50), (2, 10)),
+            ("fashion_mnist",),
+            _BOTH,
+            2000,
+            x_label="d",
+            quick={"epochs": 6},
+        ),
+        Target(
+            "compartments",
+            "RBD, figures 4, B.9 and B.10",
+            "directions for the whole network, or for its parts",
+            _compartments,
+            _ALL,
+            ("cnn",),
+            100,
+        ),
+        Target(
+            "hybrid",
+            "RBD, figures 3, B.11 and B.12",
+            "RBD, then SGD, and the reverse",
+            _hybrid,
+            ("fashion_mnist", "cifar10"),
+            ("cnn",),
+            100,
+            x_label="epochs before the switch",
+        ),
+        Target(
+            "dldr",
+            "DLDR, ResNet-8 in 15 directions",
+            "SGD in the principal directions of a trajectory, beside SGD of as many epochs",
+            _dldr,
+            **_RESNET,
+            epochs=30,
+            published=published.DLDR,
+            quick={"epochs": 6},
+        ),
+        Target(
+            "label-noise",
+            "DLDR, wrong labels",
+            "SGD, RBD and P-SGD where a fraction c of the labels is wrong",
+            _label_noise,
+            **_RESNET,
+            epochs=30,
+            x_label="fraction of wrong labels",
+            quick={"epochs": 4},
+        ),
+    )
+}

@@ -1,0 +1,100 @@
+"""A folder of runs: each made once, none lost, one process at a time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from subspace import InvalidInput
+from subspace.study.cell import Cell
+from subspace.study.folder import Study, StudyWatcher
+from subspace.study.table import Figure
+from subspace.study.targets import TARGETS
+from subspace.watch import Stopped
+
+TINY = {"method": "rbd", "dim": 10, "batch_size": 256, "epochs": 2, "learning_rate": 1.0}
+
+
+def test_runs_are_made_once(tmp_path: Path):
+    made, damaged = [], []
+    watcher = StudyWatcher(
+        on_cell=lambda cell: made.append(cell.name), on_damaged=lambda p: damaged.append(p.name)
+    )
+    cells = [Cell("a", TINY), Cell("b", TINY | {"seed": 1})]
+    with Study(tmp_path, watcher) as study:
+        first = study.make(cells)
+    assert made == ["a", "b"]
+    with Study(tmp_path, watcher) as study:
+        again = study.make(cells)
+        assert made == ["a", "b"]
+        assert [result.summary for result in again] == [result.summary for result in first]
+        with pytest.raises(InvalidInput, match="holds a with other settings"):
+            study.make([Cell("a", TINY | {"epochs": 3})])
+        (tmp_path / "cells" / "b.json").write_text('{"config": ')  # as if cut short
+        repaired = study.make(cells)
+    assert made == ["a", "b", "b"]
+    assert damaged == ["b.json"]
+    assert repaired[1].summary is not None
+    assert first[1].summary is not None
+    assert repaired[1].summary["test_loss"] == first[1].summary["test_loss"]
+
+
+def test_a_stopped_run_goes_on(tmp_path: Path):
+    asked = []
+
+    def after_some_steps() -> bool:
+        asked.append(None)
+        return len(asked) > 3
+
+    stopping = StudyWatcher(should_stop=after_some_steps)
+    with pytest.raises(Stopped), Study(tmp_path / "stopped", stopping) as study:
+        study.make([Cell("a", TINY)])
+    with Study(tmp_path / "stopped") as study:
+        (result,) = study.make([Cell("a", TINY)])
+    with Study(tmp_path / "straight") as study:
+        (straight,) = study.make([Cell("a", TINY)])
+    assert result.summary is not None
+    assert straight.summary is not None
+    assert result.summary["test_loss"] == straight.summary["test_loss"]
+
+
+def test_a_folder_is_one_processs_at_a_time(tmp_path: Path):
+    with Study(tmp_path), pytest.raises(InvalidInput, match="another process"), Study(tmp_path):
+        pass
+    with Study(tmp_path):
+        pass
+
+
+def test_a_run_that_diverges_is_a_result(tmp_path: Path):
+    with Study(tmp_path) as study:
+        results = study.make(
+            [Cell("a", TINY | {"method": "sgd", "dim": None, "learning_rate": 1e30})]
+        )
+    assert results[0].summary is None
+    assert Figure.of(results, "test_accuracy").percent() == "diverged"
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_targets_have_distinct_runs_with_valid_settings(name: str):
+    from subspace.config import RunConfig
+
+    for plan in (TARGETS[name].plan("quick"), TARGETS[name].plan("full")):
+        cells = TARGETS[name].cells(plan)
+        assert len({cell.name for cell in cells}) == len(cells)
+        for cell in cells:
+            RunConfig.resolve(cell.given, cell.then)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"budget": "medium"}, "quick or full"),
+        ({"budget": "quick", "epochs": 0}, "at least 1"),
+        ({"budget": "quick", "seeds": 0}, "at least 1"),
+        ({"budget": "quick", "models": ("fcc",)}, "did you mean 'fc'"),
+    ],
+)
+def test_bad_plans_are_named(given, words):
+    with pytest.raises(InvalidInput, match=words):
+        TARGETS["table1"].plan(**given)
