@@ -119,8 +119,8 @@ class Trainer:
             check_dim(span.phase, self.spans[sampling].samples)
         elif self.source_rows is not None:
             check_dim(span.phase, len(self.source_rows))
-            first = self.source_rows[0]
-            if all(np.array_equal(row, first) for row in self.source_rows):
+            samples = self.source_rows[:, : self.parameters]
+            if all(np.array_equal(row, samples[0]) for row in samples):
                 raise InvalidInput(
                     "source", "its samples are all equal; record them while the parameters move"
                 )

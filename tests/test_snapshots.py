@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
+from subspace import data
+from subspace.config import RunConfig
 from subspace.errors import InvalidInput
 from subspace.snapshots import Snapshots, read_rows
+from subspace.stage import Source, Weights
+from subspace.trainer import Trainer
 
 
 def row(i: int) -> np.ndarray:
@@ -59,3 +64,18 @@ def test_rows_of_another_size(snapshots: Snapshots, size: int):
 def test_no_rows(tmp_path: Path):
     with pytest.raises(InvalidInput, match="missing"):
         read_rows(tmp_path / "none.f32", 5)
+
+
+def test_a_source_whose_parameters_do_not_move_is_refused_whatever_its_statistics_do():
+    config = RunConfig.resolve(
+        {"method": "psgd", "model": "resnet8", "dim": 1, "batch_size": 32, "source": "run"}
+    )
+
+    def still(fresh: Weights) -> Source:
+        leaves = jax.tree.leaves(fresh)
+        rows = np.zeros((3, sum(leaf.size for leaf in leaves)), np.float32)
+        rows[:, -1] = np.arange(3)  # batch norm's
+        return Source(fresh, rows)
+
+    with pytest.raises(InvalidInput, match="all equal"):
+        Trainer(config, data.load("digits"), still)
