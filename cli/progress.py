@@ -17,7 +17,7 @@ from subspace.stage import Stage, dimensions
 from subspace.trainer import Trainer
 from subspace.watch import Progress, Watcher
 
-from .show import count, number, percent, say
+from .show import clock, count, number, percent, say
 
 
 class Display:
@@ -89,7 +89,7 @@ class Display:
         if rate and self._stage:
             phase, end = self._stage.phase, self._stage.span.end_epoch
             steps = (end - now.epoch) * now.steps - now.step
-            left = _clock(steps * phase.batch_size / rate)
+            left = clock(steps * phase.batch_size / rate)
             figures += f"  {count(rate)} examples/s  {left} left"
             if end < self._config.epochs:
                 figures += f" of {phase.method}"
@@ -126,9 +126,3 @@ def _of(epoch: int, epochs: int) -> str:
 
 def _figures(loss: float, accuracy: float) -> str:
     return f"loss {loss:.4f}  accuracy {percent(accuracy):>6}"
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

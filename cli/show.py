@@ -84,6 +84,13 @@ def seconds(value: float | None) -> str:
     return "-" if value is None else f"{value:,.1f}"
 
 
+def clock(seconds: float) -> str:
+    """``1:05``, or ``2:03:04`` from an hour on."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
 def print_json(record: Any) -> None:
     """One line of strict JSON on stdout: a figure that is not finite is null."""
     sys.stdout.write(json.dumps(_finite(record), allow_nan=False) + "\n")

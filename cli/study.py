@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import sys
-import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 from rich.console import Console
 
-from .show import count, percent, say
+from .show import clock, count, percent, print_table, say
 from .signals import StopSignals
 
 if TYPE_CHECKING:
@@ -62,7 +61,7 @@ class StudyDisplay:
         if result.summary:
             figures = f"test {percent(result.summary['test_accuracy'])}"
         place = f"{self._done:>{len(str(self._total))}}/{self._total}"
-        say(self._console, f"{place}  {result.cell.name}  {figures}  {_clock(left)} left")
+        say(self._console, f"{place}  {result.cell.name}  {figures}  {clock(left)} left")
 
     def _damaged(self, path: Path) -> None:
         typer.echo(f"Warning: {path} is damaged; its run is made again", err=True)
@@ -84,8 +83,6 @@ def guarded(console: Console, work: Callable[[StudyWatcher], _T]) -> _T:
 
 def show_table(console: Console, table: Table, left: int) -> None:
     """A table and its notes."""
-    from .show import print_table
-
     say(console, "")
     say(console, table.title, style="bold")
     print_table(console, list(table.header), table.rows, left=left)
@@ -104,7 +101,3 @@ def default_out(words: Iterable[str]) -> Path:
     from subspace.study.cell import slug
 
     return Path("studies") / slug(*words)
-
-
-def _clock(seconds: float) -> str:
-    return time.strftime("%H:%M:%S" if seconds >= 3600 else "%M:%S", time.gmtime(seconds))

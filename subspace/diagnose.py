@@ -15,6 +15,7 @@ from jaxtyping import PyTree
 from subspace.bfgs import BFGSState
 from subspace.partition import allocate, divide
 from subspace.phase import Phase
+from subspace.transform import find_state
 
 
 @jax.jit
@@ -78,8 +79,7 @@ def expected(phase: Phase, params: PyTree) -> dict[str, float]:
 
 def condition(opt_state: optax.OptState) -> float | None:
     """The condition number of BFGS's B; None for other methods, infinite if it is singular."""
-    nodes = jax.tree.leaves(opt_state, is_leaf=lambda node: isinstance(node, BFGSState))
-    found = next((node for node in nodes if isinstance(node, BFGSState)), None)
+    found = find_state(opt_state, BFGSState)
     return None if found is None else float(np.linalg.cond(np.asarray(found.inverse)))
 
 

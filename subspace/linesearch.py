@@ -11,6 +11,7 @@ import optax
 from jaxtyping import Array, Int, PyTree
 
 from subspace.errors import InvalidInput
+from subspace.transform import find_state
 
 ON_FAILURE = ("stay", "paper")
 
@@ -72,5 +73,4 @@ def backtracking(
 
 def search_counts(opt_state: optax.OptState) -> BacktrackingState | None:
     """The counts in an optimizer state, wherever `backtracking` stands; None without one."""
-    nodes = jax.tree.leaves(opt_state, is_leaf=lambda node: isinstance(node, BacktrackingState))
-    return next((node for node in nodes if isinstance(node, BacktrackingState)), None)
+    return find_state(opt_state, BacktrackingState)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,8 @@ from subspace.core import AbstractSubspace, Coords
 from subspace.errors import InvalidInput
 from subspace.exchange import AbstractExchange, Alone
 from subspace.probe import AbstractProbe, Backprop
+
+_State = TypeVar("_State")
 
 
 class Residual(NamedTuple):
@@ -209,8 +211,13 @@ def _chart(
 
 def subspace_state(opt_state: optax.OptState) -> SubspaceState | None:
     """The part of an optimizer state that is `in_subspace`'s, wherever it stands; None without."""
-    nodes = jax.tree.leaves(opt_state, is_leaf=lambda node: isinstance(node, SubspaceState))
-    return next((node for node in nodes if isinstance(node, SubspaceState)), None)
+    return find_state(opt_state, SubspaceState)
+
+
+def find_state(opt_state: optax.OptState, kind: type[_State]) -> _State | None:
+    """The first state of a kind in an optimizer state, wherever it stands; None without."""
+    nodes = jax.tree.leaves(opt_state, is_leaf=lambda node: isinstance(node, kind))
+    return next((node for node in nodes if isinstance(node, kind)), None)
 
 
 def coordinates(opt_state: optax.OptState) -> Coords | None:

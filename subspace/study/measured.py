@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,13 @@ import numpy as np
 
 from subspace import run
 from subspace.basis import BASES
-from subspace.folder import replace_text, write_json
 from subspace.landscape import losses_along, orthogonality
 from subspace.report import new_figure, write_figure
 from subspace.source import newest_weights
 from subspace.study.cell import Cell, slug
 from subspace.study.folder import Study, StudyWatcher
 from subspace.study.table import Table
-from subspace.study.target import Plan
+from subspace.study.target import Plan, keep
 from subspace.trainer import Trainer
 
 _DISTRIBUTIONS = ("bernoulli_paper", "uniform", "normal", "hadamard")
@@ -44,9 +43,7 @@ class Measured:
 def measure(target: Measured, plan: Plan, out: Path, watcher: StudyWatcher) -> Table:
     """Measures, and writes ``table.md``, ``table.csv`` and ``figure.png``."""
     found = target.draw(plan, out, watcher)
-    write_json(out / "plan.json", {"target": target.name, **asdict(plan)})
-    replace_text(out / "table.md", found.markdown())
-    replace_text(out / "table.csv", found.csv())
+    keep(out, target.name, plan, found)
     return found
 
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
-from subspace.folder import replace_text, write_json
 from subspace.study import table
 from subspace.study.cell import Result
 from subspace.study.figure import draw
 from subspace.study.folder import Study, StudyWatcher
-from subspace.study.target import Plan, Target
+from subspace.study.target import Plan, Target, keep
 
 
 def reproduce(
@@ -37,9 +35,7 @@ def reproduce(
         header, rows = table.rows(results, target.published, target.measures)
         title = f"{target.name}: {target.description} ({target.source})"
         found = table.Table(title, header, rows, deviations(target, plan, results))
-        write_json(out / "plan.json", {"target": target.name, **asdict(plan)})
-        replace_text(out / "table.md", found.markdown())
-        replace_text(out / "table.csv", found.csv())
+        keep(out, target.name, plan, found)
         draw(out / "figure.png", results, target.published, target.name, target.x_label)
     return found
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from subspace.errors import InvalidInput, lookup
+from subspace.folder import replace_text, write_json
 from subspace.models import MODELS
 from subspace.study.cell import Cell, slug
+from subspace.study.table import Table
 
 BUDGETS = ("quick", "full")
 
@@ -126,3 +129,10 @@ def _cell(plan: Plan, model: str, dataset: str, variant: Variant, seed: int) -> 
     labels = {"model": model, "dataset": dataset, "variant": variant.label, "x": variant.x}
     given = {"epochs": plan.epochs, **variant.given, **task}
     return Cell(slug(variant.label, model, dataset, f"s{seed}"), given, variant.then, labels)
+
+
+def keep(out: Path, name: str, plan: Plan, table: Table) -> None:
+    """Writes what a target has come to: ``plan.json``, ``table.md`` and ``table.csv``."""
+    write_json(out / "plan.json", {"target": name, **asdict(plan)})
+    replace_text(out / "table.md", table.markdown())
+    replace_text(out / "table.csv", table.csv())

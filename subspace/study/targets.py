@@ -79,10 +79,14 @@ def _hybrid(plan: Plan, model: str, dataset: str) -> Sequence[Variant]:
     return rows
 
 
+def _chart(plan: Plan) -> dict[str, Any]:
+    """P-SGD on the trajectory of the plan's epochs."""
+    return {"method": "psgd", "dim": min(15, plan.epochs), "epochs": 2 if plan.quick else 40}
+
+
 def _dldr(plan: Plan, model: str, dataset: str) -> Sequence[Variant]:
-    after = 2 if plan.quick else 40
-    chart = {"method": "psgd", "dim": min(15, plan.epochs), "epochs": after}
-    total = plan.epochs + after
+    chart = _chart(plan)
+    total = plan.epochs + chart["epochs"]
     drops = (total // 2, 3 * total // 4)
     return [
         Variant("dldr → psgd", {"method": "dldr"}, [chart]),
@@ -91,7 +95,6 @@ def _dldr(plan: Plan, model: str, dataset: str) -> Sequence[Variant]:
 
 
 def _label_noise(plan: Plan, model: str, dataset: str) -> Sequence[Variant]:
-    after = {"method": "psgd", "dim": min(15, plan.epochs), "epochs": 2 if plan.quick else 40}
     rows = []
     for noise in _NOISE:
         shared = {"label_noise": noise}
@@ -100,7 +103,7 @@ def _label_noise(plan: Plan, model: str, dataset: str) -> Sequence[Variant]:
             for method in ("sgd", "rbd")
         ]
         given = shared | {"method": "dldr"}
-        rows.append(Variant(f"dldr → psgd c={noise:g}", given, [after], x=noise))
+        rows.append(Variant(f"dldr → psgd c={noise:g}", given, [_chart(plan)], x=noise))
     return rows
 
 
