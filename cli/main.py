@@ -14,6 +14,7 @@ from .list import list_
 from .replay import replay
 from .reproduce import reproduce
 from .run import run
+from .tune import tune
 
 app = typer.Typer(
     cls=OneLineErrors,
@@ -26,6 +27,7 @@ app.command()(evaluate)
 app.command()(compare)
 app.command()(replay)
 app.command()(reproduce)
+app.command()(tune)
 app.command()(launch)
 app.command("list")(list_)
 

@@ -17,6 +17,8 @@ from .signals import StopSignals
 from .then import read_phase
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from subspace.config import RunConfig
     from subspace.folder import RunFolder
     from subspace.watch import Diverged
@@ -145,9 +147,11 @@ def _train(
     from .finish import show_results
     from .progress import Display
 
-    config, folder = library.request(given, out, resume, [read_phase(text) for text in then])
     main = distributed.is_main()
     console = make_console(stderr=json, quiet=not main)
+    if not resume:
+        given = given | _tuned(given, console)
+    config, folder = library.request(given, out, resume, [read_phase(text) for text in then])
     if config.dataset != "digits":
         say(console, f"Loading {config.dataset} ...")
     signals = StopSignals(nothing_to_save=lambda: not folder.config_file.exists())
@@ -167,6 +171,20 @@ def _train(
     show_results(console, config, folder, summary)
     if json:
         print_json(summary | {"run": str(folder.path)})
+
+
+def _tuned(given: dict[str, Any], console: Console) -> dict[str, Any]:
+    """The learning rate that was found for such a run before, if none is given."""
+    from subspace import tuned
+
+    rate, remarks = tuned.find(given)
+    if not console.quiet:
+        for remark in remarks:
+            typer.echo(f"Warning: {remark}; ignored", err=True)
+    if rate is None:
+        return {}
+    say(console, f"lr {rate:g}, tuned before ({tuned.FILE})")
+    return {"learning_rate": rate}
 
 
 def _say_how_to_resume(config: RunConfig, folder: RunFolder) -> None:

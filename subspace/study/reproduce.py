@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from subspace import tuned
 from subspace.study import table
-from subspace.study.cell import Result
+from subspace.study.cell import Cell, Result
 from subspace.study.figure import draw
 from subspace.study.folder import Study, StudyWatcher
 from subspace.study.target import Plan, Target, keep
@@ -31,13 +33,19 @@ def reproduce(
         >>> reproduce(target, target.plan("quick"), Path("table1"))
     """
     with Study(out, watcher) as study:
-        results = study.make(target.cells(plan))
+        results = study.make([_with_tuned_rate(cell) for cell in target.cells(plan)])
         header, rows = table.rows(results, target.published, target.measures)
         title = f"{target.name}: {target.description} ({target.source})"
         found = table.Table(title, header, rows, deviations(target, plan, results))
         keep(out, target.name, plan, found)
         draw(out / "figure.png", results, target.published, target.name, target.x_label)
     return found
+
+
+def _with_tuned_rate(cell: Cell) -> Cell:
+    """With the learning rate that was found for such a run before, unless the paper gives one."""
+    rate = tuned.find(cell.given).learning_rate
+    return cell if rate is None else replace(cell, given={**cell.given, "learning_rate": rate})
 
 
 def deviations(target: Target, plan: Plan, results: Sequence[Result]) -> list[str]:
@@ -63,8 +71,8 @@ def deviations(target: Target, plan: Plan, results: Sequence[Result]) -> list[st
         notes.append(f"The paper's network is {' and '.join(target.models)}.")
     notes.append(
         "Validation: a random tenth of the training images, where the RBD code holds out its "
-        "last 10,000; lr: that of the last phase, the paper's where it names one, see "
-        "`subspace list`."
+        "last 10,000; lr: that of the last phase, by `subspace tune` where it was asked, else the "
+        "paper's where it names one, see `subspace list`."
     )
     if plan.quick:
         notes.append("Budget quick: sizes are scaled down too; only the way it is done is shown.")

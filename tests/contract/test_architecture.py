@@ -25,7 +25,7 @@ OUTER = {
     *("augment", "step", "trainer", "loop", "run", "report", "folder", "checkpoint"),
     *("clock", "phase", "stage", "snapshots", "source", "watch"),
     *("mesh", "coordinate_log", "replay"),
-    *("noise", "diagnose", "landscape", "study"),
+    *("noise", "diagnose", "landscape", "study", "tuned"),
 }
 HEAVY = [
     *("tensorflow_datasets", "tensorflow", "orbax", "matplotlib", "sklearn", "typer", "rich"),
