@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from .compare import compare
+from .dimension import dimension
 from .errors import OneLineErrors
 from .evaluate import evaluate
 from .launch import launch
@@ -28,6 +29,7 @@ app.command()(compare)
 app.command()(replay)
 app.command()(reproduce)
 app.command()(tune)
+app.command()(dimension)
 app.command()(launch)
 app.command("list")(list_)
 

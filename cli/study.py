@@ -26,10 +26,10 @@ Epochs = Annotated[int | None, typer.Option(help="Of every run.", min=1)]
 
 
 class StudyDisplay:
-    """A line for each run, with the time that is left."""
+    """A line for each run, with the time that is left unless nobody knows how many come."""
 
-    def __init__(self, console: Console):
-        self._console = console
+    def __init__(self, console: Console, open_ended: bool = False):
+        self._console, self._open_ended = console, open_ended
         self._total = self._done = 0
         self._spent: list[float] = []
 
@@ -45,6 +45,8 @@ class StudyDisplay:
         )
 
     def _cells(self, total: int, done: int) -> None:
+        if self._open_ended:
+            return
         self._total, self._done, self._spent = total, done, []
         have = f", {count(done)} of them finished before" if done else ""
         say(self._console, f"{count(total)} runs{have}")
@@ -56,25 +58,28 @@ class StudyDisplay:
     def _result(self, result: Result, seconds: float) -> None:
         self._done += 1
         self._spent.append(seconds)
-        left = (self._total - self._done) * sum(self._spent) / len(self._spent)
         figures = "diverged"
         if result.summary:
             figures = f"test {percent(result.summary['test_accuracy'])}"
-        place = f"{self._done:>{len(str(self._total))}}/{self._total}"
-        say(self._console, f"{place}  {result.cell.name}  {figures}  {clock(left)} left")
+        text = f"{result.cell.name}  {figures}"
+        if not self._open_ended:
+            left = (self._total - self._done) * sum(self._spent) / len(self._spent)
+            place = f"{self._done:>{len(str(self._total))}}/{self._total}"
+            text = f"{place}  {text}  {clock(left)} left"
+        say(self._console, text)
 
     def _damaged(self, path: Path) -> None:
         typer.echo(f"Warning: {path} is damaged; its run is made again", err=True)
 
 
-def guarded(console: Console, work: Callable[[StudyWatcher], _T]) -> _T:
+def guarded(console: Console, work: Callable[[StudyWatcher], _T], open_ended: bool = False) -> _T:
     """The work's result; a signal stops it after the step in hand, to go on another time."""
     from subspace.watch import Stopped
 
     signals = StopSignals(nothing_to_save=lambda: False)
     try:
         with signals:
-            return work(StudyDisplay(console).watcher(signals.requested))
+            return work(StudyDisplay(console, open_ended).watcher(signals.requested))
     except Stopped:
         typer.echo("Stopped; go on with the same command:", err=True)
         typer.echo(f"  {shlex.join(['subspace', *sys.argv[1:]])}", err=True)

@@ -37,7 +37,8 @@ def summarize(
 
     Losses are mean cross-entropy in nats, accuracies fractions; the training figures are running
     means over the last epoch, the others are of the final parameters. ``examples_per_second``
-    counts training steps of the last phase only, without compilation. Of a run of several phases
+    counts training steps of the last phase only, without compilation;
+    ``best_validation_accuracy`` is the highest at the end of an epoch. Of a run of several phases
     the settings are the last one's, and ``phases`` holds those of each, with its last figures.
     """
     config, last = trainer.config, trainer.config.phases[-1]
@@ -64,6 +65,8 @@ def summarize(
         "source": config.source,
     }
     figures = {name: results.get(name) for name in _FIGURES}
+    held_out = [one["validation_accuracy"] for one in records if "validation_accuracy" in one]
+    figures["best_validation_accuracy"] = max(held_out, default=None)
     phases = [_phase(span, [*records[:-1], results]) for span in trainer.spans]
     return record | figures | {"phases": phases, "device": device(), "versions": versions()}
 

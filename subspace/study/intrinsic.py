@@ -1,0 +1,137 @@
+"""An answer to how many dimensions a problem needs, as a table and a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from subspace.config import RunConfig
+from subspace.folder import replace_text, write_json
+from subspace.report import new_figure, write_figure
+from subspace.study.dimension import Answer, Point, Question, find_dimension
+from subspace.study.folder import Study, StudyWatcher
+from subspace.study.table import Table
+
+_PUBLISHED = {
+    ("fc", "mnist"): "about 750 (their network: 199,210 parameters)",
+    ("cnn", "mnist"): "about 290 (LeNet, 44,426 parameters)",
+    ("cnn", "cifar10"): "about 2,900 (LeNet, 62,006 parameters)",
+}
+"""Li et al. 2018, fixed projections, by model and dataset; their networks aren't ours."""
+
+
+def dimension(
+    given: Mapping[str, Any],
+    question: Question,
+    out: Path,
+    watcher: StudyWatcher = StudyWatcher(),  # noqa: B008 (immutable)
+    on_point: Callable[[Point], None] = lambda point: None,
+) -> tuple[Answer, Table]:
+    """Searches, and writes ``answer.json``, ``table.md``, ``table.csv`` and ``figure.png``.
+
+    Args:
+        given: fields of the runs in a subspace, as for `RunConfig.resolve`.
+        question: what is asked, and the budget.
+        out: folder; runs that it holds are not made again.
+        on_point: called with each d that was tried.
+
+    Raises:
+        InvalidInput, Stopped: see `find_dimension`.
+    """
+    config = RunConfig.resolve(given)
+    with Study(out, watcher) as study:
+        answer = find_dimension(study, given, question, on_point)
+        table = _table(answer, question, config)
+        write_json(out / "answer.json", _record(answer, question, config))
+        replace_text(out / "table.md", table.markdown())
+        replace_text(out / "table.csv", table.csv())
+        _draw(out / "figure.png", answer, question, table.title)
+    return answer, table
+
+
+def _record(answer: Answer, question: Question, config: RunConfig) -> dict[str, Any]:
+    task = {"method": config.methods, "model": config.model, "dataset": config.dataset}
+    return (
+        task
+        | {"target": question.target}
+        | {
+            "parameters": answer.parameters,
+            "smallest": answer.smallest,
+            "estimate": answer.estimate,
+            "interval": answer.interval,
+            "runs": answer.runs,
+        }
+    )
+
+
+def sentence(answer: Answer, question: Question) -> str:
+    """``d₉₀ = 612, 95% interval 580–645 (smallest tried that reaches it: 640)``"""
+    name = f"d{100 * question.target:g}"
+    if answer.smallest is None:
+        most = answer.points[-1].dim if answer.points else 0
+        return f"{name}: not reached up to d = {most:,}; more runs, epochs or dimensions may"
+    text = f"{name} ≤ {answer.smallest:,}, the smallest d tried whose mean reaches it"
+    if answer.estimate is None:
+        return text
+    text = f"{name} ≈ {answer.estimate:,.0f} by interpolation; {text}"
+    if answer.interval:
+        low, high = answer.interval
+        text += f"; 95% interval {low:,.0f} to {high:,.0f} over {len(answer.baseline)} seeds"
+    return text
+
+
+def _table(answer: Answer, question: Question, config: RunConfig) -> Table:
+    sgd, target = float(np.mean(answer.baseline)), question.target
+    rows = [["sgd", "–", _percent(answer.baseline), "100.0"]]
+    for point in answer.points:
+        share = 100 * point.mean / sgd
+        figures = [f"{point.learning_rate:g}", _percent(point.accuracies), f"{share:.1f}"]
+        rows.append([f"{point.dim:,}", *figures])
+    notes = [
+        sentence(answer, question) + ".",
+        f"Best held-out accuracy over the {config.epochs} epochs, mean ± standard deviation of "
+        f"{question.seeds} seeds; the target is {target:.0%} of SGD's, {100 * target * sgd:.1f}.",
+        "The learning rate of each d is the best for seed 0 of powers of two around that of the d "
+        "before, which favours seed 0 a little.",
+        f"{answer.runs} runs, of at most about {question.max_runs}; D = {answer.parameters:,}.",
+    ]
+    published = _PUBLISHED.get((config.model, config.dataset))
+    if published:
+        notes.append(f"Li et al. 2018 find {published}.")
+    title = f"dimension: {config.methods} on {config.model}, {config.dataset}"
+    return Table(title, ["d", "lr", "held-out accuracy %", "% of SGD's"], rows, notes)
+
+
+def _percent(accuracies: tuple[float, ...]) -> str:
+    text = f"{100 * float(np.mean(accuracies)):.1f}"
+    if len(accuracies) > 1:
+        text += f" ± {100 * float(np.std(accuracies, ddof=1)):.1f}"
+    return text
+
+
+def _draw(file: Path, answer: Answer, question: Question, title: str) -> None:
+    """Accuracy against d, every seed a dot, SGD and the target as level lines."""
+    figure = new_figure(7, 4.5)
+    panel = figure.add_subplot()
+    sgd = 100 * float(np.mean(answer.baseline))
+    dims = [point.dim for point in answer.points]
+    panel.plot(dims, [100 * point.mean for point in answer.points], "o-", label="mean")
+    for point in answer.points:
+        seeds = [100 * one for one in point.accuracies]
+        panel.plot([point.dim] * len(seeds), seeds, ".", color="grey", markersize=5)
+    panel.axhline(sgd, linestyle="--", color="black", label=f"SGD, D = {answer.parameters:,}")
+    level = question.target * sgd
+    panel.axhline(level, linestyle=":", color="C3", label=f"{question.target:.0%} of SGD")
+    if answer.interval:
+        panel.axvspan(*answer.interval, alpha=0.2, color="C2", label="95% interval")
+    if answer.estimate:
+        panel.axvline(answer.estimate, color="C2")
+    panel.set_xscale("log")
+    panel.set_xlabel("d")
+    panel.set_ylabel("best held-out accuracy, %")
+    panel.grid(alpha=0.3)
+    panel.legend(fontsize="small")
+    write_figure(figure, file, title)
