@@ -31,6 +31,7 @@ def reproduce(
         str | None,
         typer.Option(parser=names, metavar="NAME,...", help="Instead of the paper's."),
     ] = None,
+    augment: options.Augment = None,
     data_dir: options.DataDir = None,
     out: Annotated[
         Path | None,
@@ -58,6 +59,7 @@ def reproduce(
         seeds=seeds,
         datasets=datasets,
         models=models,
+        augment=augment,
         data_dir=absolute(data_dir),
     )
     out = out or default_out([target, *([] if budget == "full" else [budget])])

@@ -112,7 +112,7 @@ def _landscape(plan: Plan, out: Path, watcher: StudyWatcher) -> Table:
 
 def _trained(plan: Plan, model: str, dataset: str, epochs: int) -> Cell:
     given: dict[str, Any] = {"method": "rbd", "model": model, "dataset": dataset, "epochs": epochs}
-    given |= {"data_dir": plan.data_dir, "checkpoint_every": epochs}
+    given |= {"data_dir": plan.data_dir, "augment": plan.augment, "checkpoint_every": epochs}
     labels = {"model": model, "dataset": dataset, "variant": "rbd", "x": epochs}
     return Cell(slug("rbd", model, dataset, f"e{epochs}"), given, (), labels)
 

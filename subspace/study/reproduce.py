@@ -59,6 +59,8 @@ def deviations(target: Target, plan: Plan, results: Sequence[Result]) -> list[st
         notes.append(f"{plan.epochs} epochs where the paper has {target.epochs}.")
     if plan.seeds != 3:
         notes.append(f"{plan.seeds} seeds where the paper has 3.")
+    if plan.augment is False:
+        notes.append("No augmentation, where the paper's text describes random crops and more.")
     if "cifar10_jpeg" in plan.datasets:
         notes.append(
             "cifar10_jpeg holds CIFAR-10's images after JPEG compression, which loses detail: "

@@ -25,6 +25,7 @@ class Plan:
         epochs, seeds: how many.
         datasets, models: by name.
         data_dir: as in `subspace.data.load`.
+        augment: as in `RunConfig`; None for the dataset's default, the papers' way.
     """
 
     budget: str
@@ -33,6 +34,7 @@ class Plan:
     datasets: tuple[str, ...]
     models: tuple[str, ...]
     data_dir: str | None = None
+    augment: bool | None = None
 
     @classmethod
     def of(
@@ -125,6 +127,7 @@ class Target:
 
 def _cell(plan: Plan, model: str, dataset: str, variant: Variant, seed: int) -> Cell:
     task: dict[str, Any] = {"model": model, "dataset": dataset, "seed": seed}
+    task |= {"augment": plan.augment}
     task |= {"data_dir": plan.data_dir, "checkpoint_every": max(1, plan.epochs // 10)}
     labels = {"model": model, "dataset": dataset, "variant": variant.label, "x": variant.x}
     given = {"epochs": plan.epochs, **variant.given, **task}
