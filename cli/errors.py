@@ -14,7 +14,7 @@ BAD_INPUT = 2
 DIVERGED = 3
 
 _FLAGS = {"learning_rate": "--lr", "source": "--from"}
-_FLAGS |= {name: name.upper() for name in ("method", "run", "target")}
+_FLAGS |= {name: name.upper() for name in ("method", "run", "target", "what")}
 
 
 class OneLineErrors(TyperGroup):

@@ -12,6 +12,7 @@ from .errors import OneLineErrors
 from .evaluate import evaluate
 from .launch import launch
 from .list import list_
+from .probe import probe
 from .replay import replay
 from .reproduce import reproduce
 from .run import run
@@ -30,6 +31,7 @@ app.command()(replay)
 app.command()(reproduce)
 app.command()(tune)
 app.command()(dimension)
+app.command()(probe)
 app.command()(launch)
 app.command("list")(list_)
 

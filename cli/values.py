@@ -18,6 +18,11 @@ def milestones(text: str) -> Any:
     return _read(text, lambda words: tuple(map(int, filter(None, words.split(",")))), "epochs")
 
 
+def numbers(text: str) -> Any:
+    """Whole numbers, as in ``10,100``."""
+    return _read(text, lambda words: tuple(map(int, words.split(","))), "whole numbers")
+
+
 def sampling(text: str) -> Any:
     """``epoch``, or a number of steps."""
     return _read(text, lambda word: word if word == "epoch" else int(word), "epoch or an integer")

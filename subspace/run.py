@@ -183,7 +183,7 @@ def compare(folders: list[RunFolder], plot: Path | None = None) -> list[dict[str
         InvalidInput: a run is missing, unfinished or damaged, or the plot can't be written.
     """
     if plot is not None:
-        _check_plot(plot)
+        check_plot(plot)
     summaries = [{"run": str(folder.path)} | folder.summary() for folder in folders]
     if plot is not None:
         try:
@@ -193,7 +193,8 @@ def compare(folders: list[RunFolder], plot: Path | None = None) -> list[dict[str
     return summaries
 
 
-def _check_plot(plot: Path) -> None:
+def check_plot(plot: Path) -> None:
+    """Raises InvalidInput unless a picture can be written there."""
     if plot.suffix.lower() != ".png":
         raise InvalidInput("plot", f"{plot} must end in .png")
     if plot.is_dir():

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from subspace.report import new_figure, write_figure
 from subspace.study.cell import Result
 from subspace.study.table import Figure, grouped
@@ -78,3 +80,15 @@ def _family(variant: str, x: int | float) -> str:
     """A variant's name without its place: ``rbd d=10`` is one of ``rbd``."""
     words = [word for word in variant.split() if f"{x:g}" != word.lstrip("cdD=/")]
     return " ".join(word for word in words if not word.startswith("D/"))
+
+
+def band(
+    panel: Any, distances: Sequence[float] | np.ndarray, losses: np.ndarray, name: str
+) -> None:
+    """Draws losses, a row a direction: their mean, and their standard deviation as a band."""
+    mean, std = losses.mean(axis=0), losses.std(axis=0)
+    (line,) = panel.plot(distances, mean, label=name)
+    panel.fill_between(distances, mean - std, mean + std, alpha=0.2, color=line.get_color())
+    panel.set_xlabel("distance")
+    panel.set_ylabel("loss")
+    panel.grid(alpha=0.3)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from subspace.landscape import losses_along, orthogonality
 from subspace.report import new_figure, write_figure
 from subspace.source import newest_weights
 from subspace.study.cell import Cell, slug
+from subspace.study.figure import band
 from subspace.study.folder import Study, StudyWatcher
 from subspace.study.table import Table
 from subspace.study.target import Plan, keep
@@ -97,7 +98,7 @@ def _landscape(plan: Plan, out: Path, watcher: StudyWatcher) -> Table:
             part = split._replace(images=split.images[:examples], labels=split.labels[:examples])
             for name in _DISTRIBUTIONS:
                 losses = losses_along(trainer, weights, part, name, distances, count)
-                _band(panel, distances, losses, name)
+                band(panel, distances, losses, name)
                 rise = losses[:, [0, -1]].mean() - losses[:, len(distances) // 2].mean()
                 row = [labels["model"], labels["dataset"], str(labels["x"]), name]
                 rows.append([*row, f"{losses[:, len(distances) // 2].mean():.4f}", f"{rise:.4f}"])
@@ -115,18 +116,6 @@ def _trained(plan: Plan, model: str, dataset: str, epochs: int) -> Cell:
     given |= {"data_dir": plan.data_dir, "augment": plan.augment, "checkpoint_every": epochs}
     labels = {"model": model, "dataset": dataset, "variant": "rbd", "x": epochs}
     return Cell(slug("rbd", model, dataset, f"e{epochs}"), given, (), labels)
-
-
-def _band(
-    panel: Any, distances: Sequence[float] | np.ndarray, losses: np.ndarray, name: str
-) -> None:
-    """The mean over directions, and their standard deviation as a band."""
-    mean, std = losses.mean(axis=0), losses.std(axis=0)
-    (line,) = panel.plot(distances, mean, label=name)
-    panel.fill_between(distances, mean - std, mean + std, alpha=0.2, color=line.get_color())
-    panel.set_xlabel("distance")
-    panel.set_ylabel("loss")
-    panel.grid(alpha=0.3)
 
 
 MEASURED: dict[str, Measured] = {

@@ -1,0 +1,151 @@
+"""What can be measured of a saved run: its loss landscape, and how random directions see it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from subspace import run
+from subspace.basis import get_basis
+from subspace.errors import InvalidInput
+from subspace.folder import RunFolder
+from subspace.landscape import correlations, losses_along, orthogonality
+from subspace.report import new_figure, write_figure
+from subspace.source import newest_weights
+from subspace.stage import Weights
+from subspace.study.figure import band
+from subspace.study.table import Table
+from subspace.trainer import Trainer
+
+
+@dataclass(frozen=True)
+class Look:
+    """How closely to look.
+
+    Attributes:
+        bases: kinds of directions.
+        directions: along which the loss is measured; pairs, or draws of a subspace.
+        radius: how far along each, both ways, in the parameters' units.
+        examples: training images on which the loss is measured.
+        dims: of the random subspaces; None for 10, 100, 1,000, ... below D.
+        seed: of the directions.
+    """
+
+    bases: Sequence[str] = ("normal", "hadamard")
+    directions: int = 10
+    radius: int | float = 2.0
+    examples: int = 1024
+    dims: Sequence[int] | None = None
+    seed: int = 0
+
+    def __post_init__(self):
+        for name in self.bases:
+            get_basis(name)
+        for name in ("directions", "examples"):
+            if getattr(self, name) < 1:
+                raise InvalidInput(name, f"must be at least 1, got {getattr(self, name)}")
+        if not 0 < self.radius < math.inf:
+            raise InvalidInput("radius", f"must be a positive number, got {self.radius}")
+
+
+def probe(
+    what: str, folder: RunFolder, look: Look, file: Path, data_dir: str | None = None
+) -> Table:
+    """Measures a run's newest checkpoint, draws it into a PNG, and returns the table.
+
+    Args:
+        what: one of `PROBES`.
+        folder: of the run.
+        look: how closely.
+        file: the picture.
+        data_dir: where the dataset is now; by default where it was.
+
+    Raises:
+        InvalidInput: no run, no whole checkpoint, or more dimensions than parameters.
+    """
+    config = folder.read_config("run")
+    folder.check_checkpoints("run")
+    config = replace(config, data_dir=data_dir or config.data_dir, source=None)
+    trainer = Trainer(config, run.load(config))
+    weights, _, _ = newest_weights(folder, trainer.weights, "run")
+    figure = new_figure(7, 4.5)
+    panel = figure.add_subplot()
+    table = PROBES[what][0](trainer, weights, look, panel)
+    panel.grid(alpha=0.3)
+    panel.legend(fontsize="small")
+    title = f"{what}: {config.methods} on {config.model}, {config.dataset}"
+    write_figure(figure, file, title)
+    return replace(table, title=title)
+
+
+def _landscape(trainer: Trainer, weights: Weights, look: Look, panel) -> Table:
+    split = trainer.dataset.train
+    part = split._replace(
+        images=split.images[: look.examples], labels=split.labels[: look.examples]
+    )
+    distances = np.linspace(-look.radius, look.radius, 21)
+    rows = []
+    for name in look.bases:
+        losses = losses_along(trainer, weights, part, name, distances, look.directions, look.seed)
+        band(panel, distances, losses, name)
+        middle, ends = losses[:, len(distances) // 2].mean(), losses[:, [0, -1]]
+        figures = f"{ends.mean() - middle:+.4f}", f"{(ends - middle).std():.4f}"
+        rows.append([name, f"{middle:.4f}", *figures])
+    header = ["directions", "loss here", f"rise at distance {look.radius:g}", "std"]
+    note = f"{look.directions} unit directions each way, {len(part.labels)} training images."
+    return Table("", header, rows, [note])
+
+
+def _correlation(trainer: Trainer, weights: Weights, look: Look, panel) -> Table:
+    total = trainer.parameters
+    names = ("cosine", "analytic", "cosine_leaves", "energy")
+    dims = look.dims or [10**k for k in range(1, 10) if 10**k < total]
+    rows = []
+    for name in look.bases:
+        found = correlations(trainer, weights, name, dims, look.directions, look.seed)
+        panel.plot(dims, [one["cosine"] for one in found], "o-", label=name)
+        for one in found:
+            figures = [
+                f"{one[key]:.4f}" for key in ("cosine", "analytic", "cosine_leaves", "energy")
+            ]
+            rows.append([name, f"{one['dim']:,}", *figures])
+    line = [math.sqrt(dim / (dim + total)) for dim in dims]
+    panel.plot(dims, line, "k--", label="√(d/(d+D))")
+    panel.set_xscale("log")
+    panel.set_yscale("log")
+    panel.set_xlabel("d")
+    panel.set_ylabel("cosine of the gradient with its image")
+    header = ["basis", "d", "cosine", "√(d/(d+D))", "per tensor, mean", "energy kept"]
+    notes = [
+        f"Mean of {look.directions} draws, the gradient of one mini-batch; D = {total:,}.",
+        "√(d/(d+D)) is for independent rows; orthonormal ones (hadamard) have √(d/D).",
+    ]
+    return Table("", header, rows, notes)
+
+
+def _orthogonality(trainer: Trainer, weights: Weights, look: Look, panel) -> Table:
+    total = trainer.parameters
+    expected = math.sqrt(2 / (math.pi * total))
+    rows = []
+    for name in look.bases:
+        cosines = np.sort(orthogonality(name, total, look.directions, look.seed))
+        panel.plot(cosines, np.arange(1, len(cosines) + 1) / len(cosines), label=name)
+        figures = [f"{value:.6f}" for value in (cosines.mean(), cosines.max(), expected)]
+        rows.append([name, *figures])
+    panel.axvline(expected, linestyle="--", color="black", label="√(2/πD)")
+    panel.set_xlabel("|cosine|")
+    panel.set_ylabel("share of pairs below")
+    header = ["basis", "mean |cosine|", "largest", "√(2/πD)"]
+    return Table("", header, rows, [f"{look.directions} pairs of directions; D = {total:,}."])
+
+
+PROBES: Mapping[str, tuple[Callable[..., Table], str]] = {
+    "landscape": (_landscape, "the loss along random directions from the run's weights"),
+    "correlation": (_correlation, "how much of a gradient random subspaces keep, against d"),
+    "orthogonality": (_orthogonality, "how orthogonal random directions of the run's D are"),
+}
+"""By name: what measures and draws, and one line for people."""
