@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,8 @@ from rich.console import Console
 from subspace.config import RunConfig
 from subspace.folder import RunFolder
 
-from .errors import flag
+from .command import run_command, same_task
 from .show import count, percent, print_table, say, seconds
-
-_TASK = ("dataset", "data_dir", "model", "augment", "validation", "seed")
 
 
 def show_results(
@@ -64,31 +61,12 @@ def next_commands(config: RunConfig, folder: RunFolder) -> list[str]:
     commands = [f"subspace compare {both} --plot compare.png"]
     if RunFolder(beside).summary_file.exists():
         return [*commands, evaluate]
-    return [_same_task(config, beside, other), *commands]
+    default = Path("runs") / f"{other}-{config.model}-{config.dataset}"
+    out = None if beside == default else beside
+    return [run_command(same_task(config, other), out, rate=False), *commands]
 
 
 def _sibling(config: RunConfig, path: Path, method: str) -> Path:
     if path.name.startswith(config.methods):
         return path.with_name(method + path.name.removeprefix(config.methods))
     return path.with_name(f"{path.name}-{method}")
-
-
-def _same_task(config: RunConfig, out: Path, method: str) -> str:
-    """A command that runs another method on the same task into ``out``."""
-    bare = {"method": method, "model": config.model, "dataset": config.dataset}
-    default = replace(RunConfig.resolve(bare), model="fc", dataset="digits")
-    pairs = [(name, getattr(config, name), getattr(default, name)) for name in _TASK]
-    pairs.append(("epochs", config.epochs, default.epochs))
-    size = config.phases[0].batch_size
-    pairs.append(("batch_size", size, default.phases[0].batch_size))
-    words = ["subspace", "run", method]
-    for name, value, usual in pairs:
-        if value == usual:
-            continue
-        if isinstance(value, bool):
-            words.append(flag(name) if value else f"--no-{name}")
-        else:
-            words += [flag(name), str(value)]
-    if out != Path("runs") / f"{method}-{config.model}-{config.dataset}":
-        words += ["--out", str(out)]
-    return shlex.join(words)

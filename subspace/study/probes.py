@@ -105,14 +105,11 @@ def _correlation(trainer: Trainer, weights: Weights, look: Look, panel) -> Table
     names = ("cosine", "analytic", "cosine_leaves", "energy")
     dims = look.dims or [10**k for k in range(1, 10) if 10**k < total]
     rows = []
-    for name in look.bases:
-        found = correlations(trainer, weights, name, dims, look.directions, look.seed)
-        panel.plot(dims, [one["cosine"] for one in found], "o-", label=name)
+    for basis in look.bases:
+        found = correlations(trainer, weights, basis, dims, look.directions, look.seed)
+        panel.plot(dims, [one["cosine"] for one in found], "o-", label=basis)
         for one in found:
-            figures = [
-                f"{one[key]:.4f}" for key in ("cosine", "analytic", "cosine_leaves", "energy")
-            ]
-            rows.append([name, f"{one['dim']:,}", *figures])
+            rows.append([basis, f"{one['dim']:,}", *(f"{one[key]:.4f}" for key in names)])
     line = [math.sqrt(dim / (dim + total)) for dim in dims]
     panel.plot(dims, line, "k--", label="√(d/(d+D))")
     panel.set_xscale("log")
