@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 BAD_INPUT = 2
 DIVERGED = 3
 
-_FLAGS = {"learning_rate": "--lr", "source": "--from"}
+_FLAGS = {"learning_rate": "--lr", "source": "--from", "folder": "DIR"}
 _FLAGS |= {name: name.upper() for name in ("method", "run", "target", "what")}
 
 

@@ -14,6 +14,7 @@ from .launch import launch
 from .list import list_
 from .probe import probe
 from .replay import replay
+from .report import report
 from .reproduce import reproduce
 from .run import run
 from .tune import tune
@@ -32,6 +33,7 @@ app.command()(reproduce)
 app.command()(tune)
 app.command()(dimension)
 app.command()(probe)
+app.command()(report)
 app.command()(launch)
 app.command("list")(list_)
 

@@ -1,0 +1,208 @@
+"""Runs and studies under a folder -> one HTML page that needs nothing else."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from subspace.config import RunConfig
+from subspace.errors import InvalidInput
+from subspace.folder import RunFolder, replace_text
+from subspace.report import new_figure
+from subspace.study.page import Block, Cells, page
+
+_FIGURES = 60
+"""So many runs show their pictures; a page with more would be slow to open."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What lies under a folder.
+
+    Attributes:
+        runs: finished ones, each with its configuration and summary.
+        unfinished: folders of runs without a summary, or whose files are damaged.
+        studies: folders with a table and a figure.
+    """
+
+    runs: Sequence[tuple[RunFolder, RunConfig, dict[str, Any]]]
+    unfinished: Sequence[Path]
+    studies: Sequence[Path]
+
+
+def find(root: Path) -> Found:
+    """Looks through a folder and what is beneath it.
+
+    Raises:
+        InvalidInput: there is no such folder, or nothing of this package in it.
+    """
+    if not root.is_dir():
+        raise InvalidInput("folder", f"there is no folder {root}")
+    runs, unfinished = [], []
+    for file in sorted(root.rglob("config.json")):
+        folder = RunFolder(file.parent, writes=False)
+        try:
+            runs.append((folder, folder.read_config("run"), folder.summary()))
+        except InvalidInput:
+            unfinished.append(file.parent)
+    studies = [
+        file.parent
+        for file in sorted(root.rglob("table.csv"))
+        if (file.parent / "table.md").exists() and (file.parent / "figure.png").exists()
+    ]
+    if not (runs or unfinished or studies):
+        raise InvalidInput("folder", f"{root} holds no runs and no studies")
+    return Found(runs, unfinished, studies)
+
+
+def write_report(root: Path, file: Path, command: Callable[[RunConfig], str]) -> Found:
+    """Writes the page: every run in a sortable table, studies, pictures, configurations, commands.
+
+    Args:
+        root: where to look.
+        file: the page.
+        command: what makes such a run, for people to copy.
+
+    Raises:
+        InvalidInput: nothing to report, or the file can't be written.
+    """
+    found = find(root)
+    blocks = [_overview(found, root)]
+    blocks += [_study(path, root) for path in found.studies]
+    runs = enumerate(found.runs)
+    blocks += [_run(*run, root, command, pictures=i < _FIGURES) for i, run in runs]
+    try:
+        replace_text(file, page(f"subspace: {root.resolve().name}", blocks))
+    except OSError as error:
+        raise InvalidInput("out", f"can't write {file}: {error.strerror}") from None
+    return found
+
+
+_COLUMNS: Mapping[str, str] = {
+    "method": "method",
+    "model": "model",
+    "dataset": "dataset",
+    "D": "parameters",
+    "d": "dimensions",
+    "D/d": "compression",
+    "basis": "basis",
+    "lr": "learning_rate",
+    "epochs": "epochs",
+    "seed": "seed",
+    "train %": "train_accuracy",
+    "validation %": "validation_accuracy",
+    "test %": "test_accuracy",
+    "seconds": "seconds",
+}
+
+
+def _overview(found: Found, root: Path) -> Block:
+    rows = []
+    for folder, _, summary in found.runs:
+        values = [summary.get(field) for field in _COLUMNS.values()]
+        rows.append([_name(folder.path, root), *map(_cell, _COLUMNS, values)])
+    notes = [f"{len(found.runs)} finished runs; click a heading to sort."]
+    if len(found.runs) > _FIGURES:
+        notes.append(f"Pictures of the first {_FIGURES} runs only.")
+    notes += [f"Not finished: {_name(path, root)}" for path in found.unfinished]
+    pictures = [_accuracies(found)] if found.runs else []
+    return Block("Runs", Cells(["run", *_COLUMNS], rows) if rows else None, pictures, notes)
+
+
+def _cell(name: str, value: Any) -> tuple[str, float | None]:
+    """How a value is shown, and what it is sorted by."""
+    if value is None:
+        return "–", None
+    if isinstance(value, str):
+        return value, None
+    if name.endswith("%"):
+        return f"{100 * value:.1f}", float(value)
+    return (f"{value:,.1f}" if name in ("D/d", "seconds") else f"{value:,.6g}"), float(value)
+
+
+def _accuracies(found: Found) -> str:
+    """Test accuracy against d, a panel for each model and dataset, a colour for each method."""
+    tasks = list(dict.fromkeys((s["model"], s["dataset"]) for _, _, s in found.runs))[:9]
+    methods = list(dict.fromkeys(s["method"] for _, _, s in found.runs))
+    columns = min(3, len(tasks))
+    lines = -(-len(tasks) // columns)
+    figure = new_figure(4.4 * columns, 3.4 * lines)
+    for place, task in enumerate(tasks, start=1):
+        panel = figure.add_subplot(lines, columns, place)
+        for i, method in enumerate(methods):
+            here = [
+                s
+                for _, _, s in found.runs
+                if (s["model"], s["dataset"]) == task and s["method"] == method
+            ]
+            accuracies = [100 * s["test_accuracy"] for s in here]
+            dims = [s["dimensions"] for s in here]
+            if here:
+                panel.plot(dims, accuracies, "o", color=f"C{i % 10}", label=method, alpha=0.7)
+        panel.set_xscale("log")
+        panel.set_title(" · ".join(task), fontsize="medium")
+        panel.set_xlabel("dimensions d")
+        panel.set_ylabel("test accuracy, %")
+        panel.grid(alpha=0.3)
+        panel.legend(fontsize="small")
+    data = io.BytesIO()
+    figure.savefig(data, format="png", dpi=110)
+    return _embedded(data.getvalue())
+
+
+def _study(path: Path, root: Path) -> Block:
+    header, *rows = csv.reader(io.StringIO((path / "table.csv").read_text()))
+    title, *lines = (path / "table.md").read_text().splitlines()
+    notes = [line.removeprefix("- ") for line in lines if line.startswith("- ")]
+    cells = Cells(header, [[(text, _sortable(text)) for text in row] for row in rows])
+    pictures = [_embedded((path / "figure.png").read_bytes())]
+    return Block(f"{title.removeprefix('# ')} ({_place(path, root)})", cells, pictures, notes)
+
+
+def _sortable(text: str) -> float | None:
+    """The number a cell begins with, if it does."""
+    try:
+        return float(text.split()[0].replace(",", ""))
+    except (ValueError, IndexError):
+        return None
+
+
+def _run(
+    folder: RunFolder,
+    config: RunConfig,
+    summary: Mapping[str, Any],
+    root: Path,
+    command: Callable[[RunConfig], str],
+    pictures: bool,
+) -> Block:
+    files = [folder.curve_file, folder.variance_file] if pictures else []
+    files += [folder.path / f"{name}.png" for name in _PROBES] if pictures else []
+    shown = [_embedded(file.read_bytes()) for file in files if file.exists()]
+    details = {
+        "config.json": json.dumps(config.to_json(), indent=2),
+        "summary.json": json.dumps(summary, indent=2),
+    }
+    name, _ = _name(folder.path, root)
+    return Block(name, None, shown, [], command(config), details)
+
+
+_PROBES = ("landscape", "correlation", "orthogonality")
+
+
+def _name(path: Path, root: Path) -> tuple[str, None]:
+    return _place(path, root), None
+
+
+def _place(path: Path, root: Path) -> str:
+    relative = path.relative_to(root)
+    return str(relative) if relative.parts else root.resolve().name
+
+
+def _embedded(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
