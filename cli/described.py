@@ -8,7 +8,7 @@ from typing import Any, get_type_hints
 
 from .run import absolute, run
 
-_ABOUT_THE_FOLDER = {"out", "resume", "checkpoint_every", "log_coordinates", "json"}
+_ABOUT_THE_FOLDER = {"out", "resume", "checkpoint_every", "log_coordinates", "json", "tensorboard"}
 _ABOUT_PROCESSES = {"workers", "distributed", "coordinator", "num_processes", "process_id"}
 _ABOUT_OTHER_PHASES = {"then", "source", "start", "pairs", "on_failure", "initial_scaling", "alpha"}
 

@@ -278,6 +278,14 @@ CheckpointEvery = Annotated[
     int | None,
     _option(_OUTPUT, "Epochs between checkpoints.", "1"),
 ]
+TensorBoard = Annotated[
+    bool,
+    typer.Option(
+        "--tensorboard",
+        help="Also write TensorBoard event files, to RUN/tensorboard; needs tensorboardX.",
+        rich_help_panel=_OUTPUT,
+    ),
+]
 Json = Annotated[
     bool,
     typer.Option("--json", help="Print the result as one line of JSON; other text to stderr."),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shlex
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
     from subspace.config import RunConfig
     from subspace.folder import RunFolder
-    from subspace.watch import Diverged
+    from subspace.watch import Diverged, Watcher
 
 _SIGTERM = 128 + 15
 _JOINING = ("distributed", "coordinator", "num_processes", "process_id")
@@ -78,6 +80,7 @@ def run(
     out: options.Out = None,
     resume: options.Resume = False,
     checkpoint_every: options.CheckpointEvery = None,
+    tensorboard: options.TensorBoard = False,
     json: options.Json = False,
 ) -> None:
     """Train a network with METHOD, and write a run folder.
@@ -86,12 +89,16 @@ def run(
     from it.
     """
     given: dict[str, Any] = dict(locals())
-    for name in ("then", "out", "resume", "json", *_JOINING):
+    for name in ("then", "out", "resume", "json", "tensorboard", *_JOINING):
         del given[name]
     given |= {"data_dir": absolute(data_dir), "source": absolute(source)}
     _check_method(method, resume)
     _join(distributed, coordinator, num_processes, process_id, workers)
-    _train(given, then or [], out, resume, json)
+    if tensorboard:
+        from subspace.tensorboard import check_installed
+
+        check_installed()
+    _train(given, then or [], out, resume, json, tensorboard)
 
 
 def _join(
@@ -139,7 +146,12 @@ def _check_method(method: str | None, resume: bool) -> None:
 
 
 def _train(
-    given: dict[str, Any], then: list[str], out: Path | None, resume: bool, json: bool
+    given: dict[str, Any],
+    then: list[str],
+    out: Path | None,
+    resume: bool,
+    json: bool,
+    tensorboard: bool,
 ) -> None:
     from subspace import distributed, watch
     from subspace import run as library
@@ -159,7 +171,8 @@ def _train(
     try:
         with nullcontext() if several else signals, Display(console, config, folder) as display:
             watcher = display.watcher(signals.requested)
-            summary = library.execute(config, folder, resume=resume, watcher=watcher)
+            with _also_to_tensorboard(watcher, folder, tensorboard and main) as watcher:
+                summary = library.execute(config, folder, resume=resume, watcher=watcher)
     except watch.Stopped:
         if main:
             _say_how_to_resume(config, folder)
@@ -171,6 +184,25 @@ def _train(
     show_results(console, config, folder, summary)
     if json:
         print_json(summary | {"run": str(folder.path)})
+
+
+@contextmanager
+def _also_to_tensorboard(watcher: Watcher, folder: RunFolder, wanted: bool) -> Iterator[Watcher]:
+    if not wanted:
+        yield watcher
+        return
+    from subspace.tensorboard import events
+
+    with ExitStack() as stack:
+        writers: list[Callable[[dict[str, Any]], None]] = []
+
+        def tell(record: dict[str, Any]) -> None:
+            if not writers:  # not before the run has its folder, which has to be empty
+                writers.append(stack.enter_context(events(folder.path / "tensorboard")))
+            writers[0](record)
+            watcher.on_epoch(record)
+
+        yield replace(watcher, on_epoch=tell)
 
 
 def _tuned(given: dict[str, Any], console: Console) -> dict[str, Any]:

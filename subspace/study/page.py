@@ -58,12 +58,12 @@ def _block(block: Block, places: Mapping[str, str]) -> str:
     parts = [f'<section id="{places[block.title]}"><h2>{escape(block.title)}</h2>']
     if block.command:
         parts.append(f"<pre>{escape(block.command)}</pre>")
+    alt = escape(block.title)
+    parts += [f'<img src="{picture}" alt="{alt}">' for picture in block.pictures]
     if block.cells:
         parts.append(_table(block.cells, places))
     if block.notes:
         parts += ["<ul>", *(f"<li>{escape(note)}</li>" for note in block.notes), "</ul>"]
-    alt = escape(block.title)
-    parts += [f'<img src="{picture}" alt="{alt}">' for picture in block.pictures]
     for name, text in block.details.items():
         parts.append(f"<details><summary>{escape(name)}</summary>")
         parts.append(f"<pre>{escape(text)}</pre></details>")
@@ -123,7 +123,7 @@ for (const button of document.querySelectorAll("th button")) {
     const order = (a, b) => {
       const [x, y] = [key(a), key(b)];
       if (typeof x !== typeof y) return typeof x === "number" ? -1 : 1;  // no number: at the end
-      const sign = typeof x === "number" ? x - y : x.localeCompare(y);
+      const sign = typeof x === "number" ? x - y : x.localeCompare(y, undefined, {numeric: true});
       return down ? -sign : sign;
     };
     body.append(...[...body.rows].sort(order));

@@ -25,11 +25,12 @@ OUTER = {
     *("augment", "step", "trainer", "loop", "run", "report", "folder", "checkpoint"),
     *("clock", "phase", "stage", "snapshots", "source", "watch"),
     *("mesh", "coordinate_log", "replay"),
-    *("noise", "diagnose", "landscape", "study", "tuned"),
+    *("noise", "diagnose", "landscape", "study", "tuned", "tensorboard"),
 }
 HEAVY = [
     *("tensorflow_datasets", "tensorflow", "orbax", "matplotlib", "sklearn", "typer", "rich"),
     "PIL",
+    "tensorboardX",
 ]
 
 
