@@ -14,7 +14,7 @@ BAD_INPUT = 2
 DIVERGED = 3
 
 _FLAGS = {"learning_rate": "--lr", "source": "--from", "folder": "DIR"}
-_FLAGS |= {name: name.upper() for name in ("method", "run", "target", "what")}
+_FLAGS |= {name: name.upper() for name in ("method", "run")}
 
 
 class OneLineErrors(TyperGroup):
@@ -39,7 +39,12 @@ def fail(message: str, code: int) -> NoReturn:
 
 
 def flag(field: str) -> str:
-    """How the command line calls an argument of the library: ``data_dir`` is ``--data-dir``."""
+    """How the command line calls an argument of the library: ``data_dir`` is ``--data-dir``.
+
+    Its own arguments, such as ``TARGET``, keep their names.
+    """
+    if field.isupper():
+        return field
     return _FLAGS.get(field, f"--{field.replace('_', '-')}")
 
 

@@ -51,7 +51,7 @@ def probe(
     from subspace.study.probes import probe as measure
 
     console = make_console(stderr=json)
-    lookup("what", what, PROBES)
+    lookup("WHAT", what, PROBES)
     look = Look(tuple(bases), directions, radius, examples, dims, seed)
     folder = RunFolder(run)
     folder.read_config("run")

@@ -52,7 +52,7 @@ def reproduce(
         for name, entry in everything.items():
             say(console, f"  {name:<{width}}  {entry.description} ({entry.source})")
         return
-    chosen = lookup("target", target, everything)
+    chosen = lookup("TARGET", target, everything)
     plan = chosen.plan(
         budget,
         epochs=epochs,

@@ -101,7 +101,7 @@ def correlations(
     dims: Sequence[int],
     draws: int = 5,
     seed: int = 0,
-) -> list[dict[str, float]]:
+) -> list[dict[str, int | float]]:
     """The cosine of the gradient with its image in random subspaces, for each d.
 
     The gradient is that of the first mini-batch of the run's last phase, at the weights.
@@ -115,7 +115,7 @@ def correlations(
     """
     gradient = gradient_at(trainer, weights)
     nothing = jax.tree.map(jnp.zeros_like, gradient)
-    rows = []
+    rows: list[dict[str, int | float]] = []
     for dim in dims:
         space = RandomSubspace(gradient, dim=dim, basis=basis, seed=seed)
         step = jax.jit(lambda s, g: s.lift(s.project(g)))

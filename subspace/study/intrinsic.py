@@ -41,7 +41,7 @@ def dimension(
     Raises:
         InvalidInput, Stopped: see `find_dimension`.
     """
-    config = RunConfig.resolve(given)
+    config = RunConfig.resolve({**given, "dim": question.low})
     with Study(out, watcher) as study:
         answer = find_dimension(study, given, question, on_point)
         table = _table(answer, question, config)
@@ -130,6 +130,7 @@ def _draw(file: Path, answer: Answer, question: Question, title: str) -> None:
     if answer.estimate:
         panel.axvline(answer.estimate, color="C2")
     panel.set_xscale("log")
+    panel.set_xlim(min(dims) / 1.3, max(dims) * 1.3)
     panel.set_xlabel("d")
     panel.set_ylabel("best held-out accuracy, %")
     panel.grid(alpha=0.3)

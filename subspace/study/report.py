@@ -106,11 +106,11 @@ def _overview(found: Found, root: Path) -> Block:
     rows = []
     for folder, _, summary in found.runs:
         values = [summary.get(field) for field in _COLUMNS.values()]
-        rows.append([_name(folder.path, root), *map(_cell, _COLUMNS, values)])
+        rows.append([(_place(folder.path, root), None), *map(_cell, _COLUMNS, values)])
     notes = [f"{len(found.runs)} finished runs; click a heading to sort."]
     if len(found.runs) > _FIGURES:
         notes.append(f"Pictures of the first {_FIGURES} runs only.")
-    notes += [f"Not finished: {_name(path, root)}" for path in found.unfinished]
+    notes += [f"Not finished: {_place(path, root)}" for path in found.unfinished]
     pictures = [_accuracies(found)] if found.runs else []
     return Block("Runs", Cells(["run", *_COLUMNS], rows) if rows else None, pictures, notes)
 
@@ -188,15 +188,10 @@ def _run(
         "config.json": json.dumps(config.to_json(), indent=2),
         "summary.json": json.dumps(summary, indent=2),
     }
-    name, _ = _name(folder.path, root)
-    return Block(name, None, shown, [], command(config), details)
+    return Block(_place(folder.path, root), None, shown, [], command(config), details)
 
 
 _PROBES = ("landscape", "correlation", "orthogonality")
-
-
-def _name(path: Path, root: Path) -> tuple[str, None]:
-    return _place(path, root), None
 
 
 def _place(path: Path, root: Path) -> str:

@@ -30,12 +30,14 @@ def test_a_table_of_runs(cli: Cli, tmp_path: Path):
     assert json.loads(again.stdout)["rows"] == rows
 
 
-@pytest.mark.parametrize("name", sorted(MEASURED))
-def test_a_measured_figure(cli: Cli, tmp_path: Path, name: str):
-    result = cli("reproduce", name, "--budget", "quick", "--epochs", 1, "--out", "f")
+@pytest.mark.parametrize("name", sorted((TARGETS | MEASURED).keys() - {"table1"}))
+def test_every_other_target(cli: Cli, tmp_path: Path, name: str):
+    result = cli("reproduce", name, "--budget", "quick", "--epochs", 2, "--seeds", 1, "--out", "f")
     assert result.exit_code == 0, result.output
     assert (tmp_path / "f/figure.png").read_bytes().startswith(PNG)
-    assert (tmp_path / "f/table.md").read_text().count("\n|") >= 6
+    table = (tmp_path / "f/table.md").read_text()
+    assert table.count("\n|") >= 4
+    assert "diverged" not in table
 
 
 def test_without_a_target_they_are_listed(cli: Cli):
