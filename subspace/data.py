@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import NamedTuple
@@ -11,9 +11,6 @@ import numpy as np
 
 from subspace.errors import InvalidInput
 
-EMBEDDED: dict[str, str] = {
-    "digits": "8x8 handwritten digits, 1,437 train and 360 test, from scikit-learn; no download",
-}
 _SUGGESTED: dict[str, str] = {
     "mnist": "28x28 handwritten digits, 60,000 train and 10,000 test (TensorFlow Datasets)",
     "fashion_mnist": "28x28 clothing, 60,000 train and 10,000 test (TensorFlow Datasets)",
@@ -34,6 +31,22 @@ class Split(NamedTuple):
 
     images: np.ndarray
     labels: np.ndarray
+
+
+class Entry(NamedTuple):
+    """A dataset that comes with a package, or is your own.
+
+    Attributes:
+        description: one line for people.
+        classes: how many.
+        read: returns the train and the test split.
+        version: of the data; a record of runs.
+    """
+
+    description: str
+    classes: int
+    read: Callable[[], tuple[Split, Split]]
+    version: str = "1"
 
 
 @dataclass(frozen=True)
@@ -92,7 +105,9 @@ def load(
     """
     _check_division(validation, seed)
     if isinstance(name, str) and name in EMBEDDED:
-        title, version, classes, (train, test) = "digits", "1", 10, _digits()
+        entry = EMBEDDED[name]
+        title, version, classes = name, entry.version, entry.classes
+        train, test = (_checked(name, part, classes) for part in entry.read())
     else:
         from subspace.tfds_source import open_source
 
@@ -105,7 +120,7 @@ def load(
 
 def describe() -> Iterator[tuple[str, str]]:
     """Yield ``(name, one-line description)`` of what ``load`` takes, embedded datasets first."""
-    yield from EMBEDDED.items()
+    yield from ((name, entry.description) for name, entry in EMBEDDED.items())
     yield from _SUGGESTED.items()
 
 
@@ -128,6 +143,35 @@ def _digits() -> tuple[Split, Split]:
     order = np.random.RandomState(0).permutation(len(images))
     whole = Split(images[order], labels[order].astype(np.int32))
     return _take(whole, slice(_DIGITS_TEST, None)), _take(whole, slice(_DIGITS_TEST))
+
+
+def _checked(name: str, split: Split, classes: int) -> Split:
+    """As arrays of the right types.
+
+    Raises:
+        InvalidInput: they have other types or shapes, or a label isn't a class.
+    """
+    images, labels = np.asarray(split[0]), np.asarray(split[1])
+    shape, kind = images.shape, images.dtype
+    if images.ndim != 4 or kind != np.uint8 or not len(images):
+        raise InvalidInput(
+            "dataset", f"{name}'s images have to be uint8 (N, H, W, C), and are {kind} {shape}"
+        )
+    if labels.shape != shape[:1] or not np.issubdtype(labels.dtype, np.integer):
+        raise InvalidInput("dataset", f"{name}'s labels have to be {shape[0]} whole numbers")
+    if labels.min() < 0 or labels.max() >= classes:
+        raise InvalidInput("dataset", f"{name}'s labels have to be from 0 to {classes - 1}")
+    return Split(images, labels.astype(np.int32))
+
+
+EMBEDDED: dict[str, Entry] = {
+    "digits": Entry(
+        "8x8 handwritten digits, 1,437 train and 360 test, from scikit-learn; no download",
+        10,
+        _digits,
+    ),
+}
+"""Datasets that aren't TensorFlow Datasets', by name; put your own in."""
 
 
 def _divide(train: Split, fraction: float, seed: int) -> tuple[Split, Split]:
