@@ -1,0 +1,115 @@
+"""Natural gradients from a few examples: exact SNGD, and HyLo's KID and KIS.
+
+For one layer with per-example gradients ``uᵢ = vec(Iᵢ ⊗ Gᵢ)``, i = 1 … n, the Fisher matrix
+``F = (1/n) Σ uᵢ uᵢᵀ`` is approximated by r of them, ``F̂ = (1/n) U_rᵀ S U_r``, and by Woodbury
+
+    (F̂ + αI)⁻¹ g = (g - U_rᵀ M U_r g) / α,    M = (nα S⁻¹ + K_r)⁻¹,
+
+with the kernel ``K = (I Iᵀ) ∘ (G Gᵀ) = U Uᵀ`` of the rows that are kept. Nothing as large as F or
+U is ever formed. For S positive semi-definite and any α > 0 it is a descent direction.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float, Key
+
+from subspace.capture import Rows
+from subspace.errors import InvalidInput
+
+KINDS = ("sngd", "kid", "kis")
+_JITTER = 1e-6  # of the kernel's mean diagonal
+
+
+class Kept(NamedTuple):
+    """The rows that are kept, and R with ``S = RᵀR``: all that workers exchange."""
+
+    rows: Rows
+    root: Float[Array, "r r"]
+
+
+class Factor(NamedTuple):
+    """The rows that are kept, and M: with α, the approximate inverse of a layer's Fisher matrix."""
+
+    rows: Rows
+    middle: Float[Array, "r r"]
+
+
+def kernel(left: Rows, right: Rows) -> Float[Array, "n m"]:
+    """``U Uᵀ``: inner products of per-example gradients."""
+    return (left.inputs @ right.inputs.T) * (left.outputs @ right.outputs.T)
+
+
+def keep(kind: str, rows: Rows, count: int, key: Key[Array, ""]) -> Kept:
+    """r of n rows, and how they stand for all.
+
+    ``sngd``: every row, S = I (Yang et al. 2022). ``kid``: the r of largest norm, and every row as
+    their least-squares combination, ``U ≈ C U_r``, ``S = CᵀC``. ``kis``: r drawn with probabilities
+    that grow with their squared norms w, by priority sampling (Duffield et al. 2007) with weights
+    ``S = diag(max(1, τ/w))``, τ the largest priority w/uniform that was not drawn: so that
+    ``E[F̂] = F``. With r = n all three are exact.
+
+    Raises:
+        InvalidInput: an unknown kind, or a count that isn't from 1 to n.
+    """
+    total = rows.inputs.shape[0]
+    if kind not in KINDS:
+        raise InvalidInput("kind", f"unknown {kind!r}; use {', '.join(KINDS)}")
+    if not 1 <= count <= total:
+        raise InvalidInput("rank", f"keeps {count} of {total} rows; use at least 1, at most all")
+    if kind == "sngd" or count == total:
+        return Kept(rows, jnp.eye(total, dtype=rows.inputs.dtype))
+    norms = jnp.sum(rows.inputs**2, axis=1) * jnp.sum(rows.outputs**2, axis=1)
+    if kind == "kid":
+        kept = _at(rows, lax.top_k(norms, count)[1])
+        return Kept(kept, jnp.linalg.qr(_combination(rows, kept), mode="r"))
+    tiny = jnp.finfo(norms.dtype).tiny
+    weights = jnp.maximum(norms, tiny)  # rows of zeros are drawn last
+    priorities, order = lax.top_k(
+        weights / jax.random.uniform(key, norms.shape, norms.dtype, tiny), count + 1
+    )
+    kept = _at(rows, order[:count])
+    scale = jnp.maximum(1, priorities[count] / weights[order[:count]])
+    return Kept(kept, jnp.diag(jnp.sqrt(scale)))
+
+
+def factor(kept: Kept, total: int, damping: Any) -> Factor:
+    """M for rows that stand for ``total`` examples; damping is α."""
+    rows, root = kept
+    inner = root @ kernel(rows, rows) @ root.T
+    size = jnp.asarray(total * damping, inner.dtype)
+    lower = jnp.linalg.cholesky(inner + size * jnp.eye(len(inner), dtype=inner.dtype))
+    half = jax.scipy.linalg.solve_triangular(lower, root, lower=True)
+    return Factor(rows, half.T @ half)
+
+
+def gathered(kept: Kept, axes: str | tuple[str, ...]) -> Kept:
+    """What all workers kept: r (a + b) + r² numbers from each; S is block diagonal."""
+    rows, roots = jax.tree.map(lambda x: lax.all_gather(x, axes), kept)
+    rows = Rows(*(x.reshape(-1, x.shape[-1]) for x in rows))
+    return Kept(rows, jax.scipy.linalg.block_diag(*roots))
+
+
+def precondition(found: Factor, gradient: Float[Array, "a b"], damping: Any) -> Float[Array, "a b"]:
+    """``(F̂ + αI)⁻¹ g`` of a layer's gradient as a matrix."""
+    inputs, outputs = found.rows
+    along = jnp.sum((inputs @ gradient) * outputs, axis=1)  # U_r g
+    back = inputs.T @ ((found.middle @ along)[:, None] * outputs)
+    return (gradient - back) / jnp.asarray(damping, gradient.dtype)
+
+
+def _at(rows: Rows, order: Array) -> Rows:
+    return Rows(rows.inputs[order], rows.outputs[order])
+
+
+def _combination(rows: Rows, kept: Rows) -> Float[Array, "n r"]:
+    """C of the least-squares ``U ≈ C U_r``."""
+    among = kernel(kept, kept)
+    jitter = np.float32(_JITTER) * jnp.trace(among) / len(among)
+    lower = jnp.linalg.cholesky(among + jitter * jnp.eye(len(among), dtype=among.dtype))
+    return jax.scipy.linalg.cho_solve((lower, True), kernel(kept, rows)).T
