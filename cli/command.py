@@ -6,12 +6,13 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
-
-from subspace.config import TASK, RunConfig
-from subspace.phase import Phase
+from typing import TYPE_CHECKING, Any
 
 from .errors import flag
+
+if TYPE_CHECKING:
+    from subspace.config import RunConfig
+    from subspace.phase import Phase
 
 _NO = {"separate_batches": "--same-batch"}
 
@@ -25,6 +26,8 @@ def run_command(config: RunConfig, out: Path | None = None, rate: bool = True) -
         rate: name the first learning rate even where it is the default, which a rate that was
             tuned would replace.
     """
+    from subspace.config import TASK, RunConfig
+
     first, *others = config.phases
     words = ["subspace", "run", first.method]
     usual = RunConfig.resolve({"method": "sgd", "model": config.model, "dataset": config.dataset})
@@ -50,6 +53,8 @@ def run_command(config: RunConfig, out: Path | None = None, rate: bool = True) -
 
 def _changed(phase: Phase, config: RunConfig, start: str | None) -> dict[str, Any]:
     """The fields of a phase that differ from its method's defaults; ``start`` is that field's."""
+    from subspace.phase import Phase
+
     bare: dict[str, Any] = {"method": phase.method}
     if phase.error_feedback:  # which the default learning rate depends on
         bare["error_feedback"] = phase.error_feedback
@@ -81,6 +86,8 @@ def _text(value: Any) -> str:
 
 def same_task(config: RunConfig, method: str) -> RunConfig:
     """Another method's run on a run's task, for as long, with its defaults otherwise."""
+    from subspace.config import RunConfig
+
     task: Mapping[str, Any] = {name: getattr(config, name) for name in _SHARED}
     size = config.phases[0].batch_size
     return RunConfig.resolve(

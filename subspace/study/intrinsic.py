@@ -118,6 +118,8 @@ def _draw(file: Path, answer: Answer, question: Question, title: str) -> None:
     panel = figure.add_subplot()
     sgd = 100 * float(np.mean(answer.baseline))
     dims = [point.dim for point in answer.points]
+    panel.set_xscale("log")
+    panel.set_xlim(min(dims) / 1.3, max(dims) * 1.3)
     panel.plot(dims, [100 * point.mean for point in answer.points], "o-", label="mean")
     for point in answer.points:
         seeds = [100 * one for one in point.accuracies]
@@ -129,8 +131,6 @@ def _draw(file: Path, answer: Answer, question: Question, title: str) -> None:
         panel.axvspan(*answer.interval, alpha=0.2, color="C2", label="95% interval")
     if answer.estimate:
         panel.axvline(answer.estimate, color="C2")
-    panel.set_xscale("log")
-    panel.set_xlim(min(dims) / 1.3, max(dims) * 1.3)
     panel.set_xlabel("d")
     panel.set_ylabel("best held-out accuracy, %")
     panel.grid(alpha=0.3)
