@@ -41,6 +41,7 @@ class StudyDisplay:
             on_cell=self._cell,
             on_result=self._result,
             on_damaged=self._damaged,
+            on_warning=lambda text: typer.echo(f"Warning: {text}", err=True),
             should_stop=should_stop,
         )
 

@@ -73,7 +73,8 @@ def _lines(panel: Any, groups: Mapping[str, list[Result]], x_label: str) -> None
     if places and min(places) > 0 and max(places) / min(places) >= 20:
         panel.set_xscale("log")
     panel.set_xlabel(x_label)
-    panel.legend(fontsize="small")
+    if series:
+        panel.legend(fontsize="small")
 
 
 def _family(variant: str, x: int | float) -> str:

@@ -30,6 +30,7 @@ class StudyWatcher:
         on_epoch: called with each epoch's record.
         on_result: called after each run with its result and its seconds.
         on_damaged: called with a file that can't be read, whose run is made again.
+        on_warning: called with what else the user should know, in a sentence.
         should_stop: as in `Watcher`.
     """
 
@@ -38,6 +39,7 @@ class StudyWatcher:
     on_epoch: Callable[[dict[str, Any]], None] = lambda record: None
     on_result: Callable[[Result, float], None] = lambda result, seconds: None
     on_damaged: Callable[[Path], None] = lambda path: None
+    on_warning: Callable[[str], None] = lambda text: None
     should_stop: Callable[[], bool] = lambda: False
 
 

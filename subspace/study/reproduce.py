@@ -33,7 +33,7 @@ def reproduce(
         >>> reproduce(target, target.plan("quick"), Path("table1"))
     """
     with Study(out, watcher) as study:
-        results = study.make([_with_tuned_rate(cell) for cell in target.cells(plan)])
+        results = study.make(_with_tuned_rates(target.cells(plan), watcher))
         header, rows = table.rows(results, target.published, target.measures)
         title = f"{target.name}: {target.description} ({target.source})"
         found = table.Table(title, header, rows, deviations(target, plan, results))
@@ -42,10 +42,15 @@ def reproduce(
     return found
 
 
-def _with_tuned_rate(cell: Cell) -> Cell:
-    """With the learning rate that was found for such a run before, unless the paper gives one."""
-    rate = tuned.find(cell.given).learning_rate
-    return cell if rate is None else replace(cell, given={**cell.given, "learning_rate": rate})
+def _with_tuned_rates(cells: Sequence[Cell], watcher: StudyWatcher) -> list[Cell]:
+    """With the learning rates that were found for such runs before, where a cell gives none."""
+    found = [tuned.find(cell.given) for cell in cells]
+    for text in dict.fromkeys(text for one in found for text in one.warnings):
+        watcher.on_warning(f"{text}; ignored")
+    rates = [{} if rate is None else {"learning_rate": rate} for rate, _ in found]
+    return [
+        replace(cell, given={**cell.given, **rate}) for cell, rate in zip(cells, rates, strict=True)
+    ]
 
 
 def deviations(target: Target, plan: Plan, results: Sequence[Result]) -> list[str]:

@@ -10,6 +10,7 @@ import pytest
 from cli_helpers import Cli, check, snapshot
 
 from subspace import tuned
+from subspace.config import RunConfig
 from subspace.folder import RunFolder, write_json
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -89,6 +90,23 @@ def test_a_rate_of_another_model_or_version_is_ignored(
     assert result.stderr.startswith("Warning: ")
     assert expected in result.stderr
     assert RunFolder(tmp_path / "a").summary()["learning_rate"] == 0.125
+
+
+def test_a_study_takes_tuned_rates_and_warns_of_others(cli: Cli, tmp_path: Path):
+    def entry(method: str, rate: float, **other: object) -> dict[str, object]:
+        given = {"method": method, "model": "fc", "dataset": "digits"}
+        settings = tuned.settings(RunConfig.resolve(given))
+        return {"settings": settings, "version": tuned._version(), "learning_rate": rate} | other
+
+    (tmp_path / "runs").mkdir()
+    entries = [entry("sgd", 0.25), entry("rbd", 9.0, version="0.0.1")]
+    write_json(tmp_path / tuned.FILE, {"entries": entries})
+    result = cli("reproduce", "hybrid", "--budget", "quick", "--epochs", 1, "--seeds", 1, "--json")
+    assert result.exit_code == 0, result.output
+    rates = {row["variant"]: float(row["lr"]) for row in json.loads(result.stdout)["rows"]}
+    assert rates == {"rbd": 4.0, "sgd": 0.25}
+    assert result.stderr.count("Warning: ") == 1
+    assert "is of version 0.0.1, and this is" in result.stderr
 
 
 @pytest.mark.parametrize(
