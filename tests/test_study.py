@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import equinox as eqx
+import jax
 import pytest
 
-from subspace import InvalidInput
+from subspace import InvalidInput, models
+from subspace.partition import allocate
 from subspace.study.cell import Cell
 from subspace.study.folder import Study, StudyWatcher
 from subspace.study.table import Figure
@@ -98,3 +101,14 @@ def test_targets_have_distinct_runs_with_valid_settings(name: str):
 def test_bad_plans_are_named(given, words):
     with pytest.raises(InvalidInput, match=words):
         TARGETS["table1"].plan(**given)
+
+
+def test_table_3_has_the_papers_numbers_of_directions():
+    """7,982, 3,328, 1,782 and 1,018 of ResNet-8's 78,330, shared out by tensor."""
+    key = jax.random.key(0)
+    model, _ = models.build("resnet8", (32, 32, 3), 10, key=key)
+    params = eqx.filter(model, eqx.is_inexact_array)
+    sizes = {str(i): leaf.size for i, leaf in enumerate(jax.tree.leaves(params))}
+    cells = TARGETS["table3"].cells(TARGETS["table3"].plan("full", seeds=1))
+    found = [sum(allocate(sizes, c.given["dim"], "proportional").values()) for c in cells[1:]]
+    assert found == [7982, 3328, 1782, 1018, 7982]
