@@ -13,8 +13,13 @@ from typer.core import TyperGroup
 BAD_INPUT = 2
 DIVERGED = 3
 
-_FLAGS = {"learning_rate": "--lr", "source": "--from", "folder": "DIR"}
-_FLAGS |= {name: name.upper() for name in ("method", "run")}
+_FLAGS = {
+    "learning_rate": "--lr",
+    "source": "--from",
+    "method": "METHOD",
+    "run": "RUN",
+    "folder": "DIR",
+}
 
 
 class OneLineErrors(TyperGroup):

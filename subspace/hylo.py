@@ -120,9 +120,7 @@ def scale_by_curvature(
     root = jax.random.key(seed, impl="threefry2x32")
 
     def init(params: PyTree) -> CurvatureState:
-        factors = {
-            path: _no_factor(layer, count, damping) for path, layer in layers(params).items()
-        }
+        factors = {path: _no_factor(layer, count) for path, layer in layers(params).items()}
         total = jax.tree.map(jnp.zeros_like, params) if kind == HYBRID else ()
         nothing = jnp.zeros(2, jnp.int32)
         return CurvatureState(
@@ -193,7 +191,7 @@ def _next(state: CurvatureState, grads: PyTree, epoch: int, threshold: float) ->
     )
 
 
-def _no_factor(layer: Any, count: int, damping: float) -> Factor:
+def _no_factor(layer: Any, count: int) -> Factor:
     """What gives the gradient divided by the damping."""
     a, b = as_matrix(layer).shape
     rows = Rows(jnp.zeros((count, a), jnp.float32), jnp.zeros((count, b), jnp.float32))

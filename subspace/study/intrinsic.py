@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from subspace.config import RunConfig
-from subspace.folder import replace_text, write_json
+from subspace.folder import write_json
 from subspace.report import new_figure, write_figure
 from subspace.study.dimension import Answer, Point, Question, find_dimension
 from subspace.study.folder import Study, StudyWatcher
@@ -46,29 +46,27 @@ def dimension(
         answer = find_dimension(study, given, question, on_point)
         table = _table(answer, question, config)
         write_json(out / "answer.json", _record(answer, question, config))
-        replace_text(out / "table.md", table.markdown())
-        replace_text(out / "table.csv", table.csv())
+        table.write(out)
         _draw(out / "figure.png", answer, question, table.title)
     return answer, table
 
 
 def _record(answer: Answer, question: Question, config: RunConfig) -> dict[str, Any]:
-    task = {"method": config.methods, "model": config.model, "dataset": config.dataset}
-    return (
-        task
-        | {"target": question.target}
-        | {
-            "parameters": answer.parameters,
-            "smallest": answer.smallest,
-            "estimate": answer.estimate,
-            "interval": answer.interval,
-            "runs": answer.runs,
-        }
-    )
+    return {
+        "method": config.methods,
+        "model": config.model,
+        "dataset": config.dataset,
+        "target": question.target,
+        "parameters": answer.parameters,
+        "smallest": answer.smallest,
+        "estimate": answer.estimate,
+        "interval": answer.interval,
+        "runs": answer.runs,
+    }
 
 
 def sentence(answer: Answer, question: Question) -> str:
-    """``d₉₀ = 612, 95% interval 580–645 (smallest tried that reaches it: 640)``"""
+    """What was found, in words: the interpolated d, the smallest that was tried, the interval."""
     name = f"d{100 * question.target:g}"
     if answer.smallest is None:
         most = answer.points[-1].dim if answer.points else 0

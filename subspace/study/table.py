@@ -8,8 +8,10 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from subspace.folder import replace_text
 from subspace.study.cell import Result
 
 _SAME = {"cifar10_jpeg": "cifar10"}
@@ -77,6 +79,11 @@ class Table:
         text = io.StringIO()
         csv.writer(text).writerows([self.header, *self.rows])
         return text.getvalue()
+
+    def write(self, out: Path) -> None:
+        """``table.md`` and ``table.csv`` in a folder."""
+        replace_text(out / "table.md", self.markdown())
+        replace_text(out / "table.csv", self.csv())
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from subspace.errors import InvalidInput, lookup
-from subspace.folder import replace_text, write_json
+from subspace.folder import write_json
 from subspace.models import MODELS
 from subspace.study.cell import Cell, slug
 from subspace.study.table import Table
@@ -137,5 +137,4 @@ def _cell(plan: Plan, model: str, dataset: str, variant: Variant, seed: int) -> 
 def keep(out: Path, name: str, plan: Plan, table: Table) -> None:
     """Writes what a target has come to: ``plan.json``, ``table.md`` and ``table.csv``."""
     write_json(out / "plan.json", {"target": name, **asdict(plan)})
-    replace_text(out / "table.md", table.markdown())
-    replace_text(out / "table.csv", table.csv())
+    table.write(out)

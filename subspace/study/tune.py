@@ -11,7 +11,7 @@ from typing import Any
 from subspace import tuned
 from subspace.config import RunConfig
 from subspace.errors import InvalidInput
-from subspace.folder import replace_text, write_json
+from subspace.folder import write_json
 from subspace.report import new_figure, write_figure
 from subspace.study.cell import Cell, Result, slug
 from subspace.study.folder import Study, StudyWatcher
@@ -144,9 +144,8 @@ def _table(
             texts = ("diverged", "–") if loss is None else (f"{loss:.4f}", f"{100 * accuracy:.1f}")
             rows.append([f"{given['learning_rate']:g}", str(given["epochs"]), *texts])
     title = f"tune: {config.methods} on {config.model}, {config.dataset}"
-    notes = [f"Chosen: {rate:g}, by the loss on {HELD_OUT:.0%} of the training images."]
-    if config.validation != HELD_OUT:
-        notes = [f"Chosen: {rate:g}, by the loss on {config.validation:.0%} held out."]
+    held_out = f"{config.validation:.0%} of the training images"
+    notes = [f"Chosen: {rate:g}, by the loss on {held_out}."]
     exponent = round(math.log2(rate))
     if exponent in (search.low, search.high) and search.low < search.high:
         notes.append("It lies at the end of what was tried; look further there.")
@@ -172,5 +171,4 @@ def _keep(out: Path, table: Table, rounds: Sequence[Sequence[Result]], config: R
     panel.legend(fontsize="small")
     write_figure(figure, out / "figure.png", table.title)
     write_json(out / "plan.json", tuned.settings(config))
-    replace_text(out / "table.md", table.markdown())
-    replace_text(out / "table.csv", table.csv())
+    table.write(out)
