@@ -1,6 +1,16 @@
-"""Settings of all tests: strict promotion, as library code must run under it; a cache apart."""
+"""Settings of all tests: strict promotion, as library code must run under it; caches apart."""
 
 from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # else this is a worker, which shares it
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="subspace-tests-")
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
 import jax
 import pytest
