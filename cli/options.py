@@ -14,6 +14,7 @@ import typer
 from . import values
 
 _TASK, _SUBSPACE, _TRAINING = "What to train", "Subspace", "Training"
+_NATURAL = "Natural gradients (hylo, sngd, kfac)"
 _WORKERS, _OUTPUT = "Several devices and processes", "Run folder"
 
 
@@ -26,7 +27,8 @@ Method = Annotated[
     str | None,
     typer.Argument(
         metavar="METHOD",
-        help="sgd, rbd, fpd, nes, dldr, psgd, pbfgs or newton; `subspace list` describes them.",
+        help="sgd, rbd, fpd, nes, hylo, sngd, kfac, dldr, psgd, pbfgs or newton; see "
+        "`subspace list`.",
     ),
 ]
 Dataset = Annotated[
@@ -80,7 +82,10 @@ Pairs = Annotated[
 Damping = Annotated[
     float | None,
     _option(
-        _SUBSPACE, "Of curvature pairs (pbfgs) or of the Hessian (newton).", "0.2, newton 0.001"
+        _NATURAL,
+        "Added to the Fisher matrix (hylo, sngd, kfac) or the Hessian (newton); of curvature "
+        "pairs (pbfgs).",
+        "0.3, newton 0.001, pbfgs 0.2",
     ),
 ]
 OnFailure = Annotated[
@@ -99,6 +104,30 @@ InitialScaling = Annotated[
 Alpha = Annotated[
     float | None,
     _option(_SUBSPACE, "Learning rate outside the subspace: P+BFGS (pbfgs).", "0"),
+]
+Refresh = Annotated[
+    int | None,
+    _option(_NATURAL, "Steps between renewals of the curvature.", "100"),
+]
+Rank = Annotated[
+    float | None,
+    _option(_NATURAL, "Fraction of the batch's examples to keep (hylo).", "0.1"),
+]
+Selection = Annotated[
+    str | None,
+    _option(
+        _NATURAL,
+        "Which examples: kid, kis, or hybrid, kid in critical epochs only (hylo).",
+        "hybrid",
+    ),
+]
+Threshold = Annotated[
+    float | None,
+    _option(
+        _NATURAL,
+        "Relative change of an epoch's gradient norm that makes the next one critical (hylo).",
+        "0.5",
+    ),
 ]
 SampleEvery = Annotated[
     str | None,

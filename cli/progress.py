@@ -6,10 +6,12 @@ from collections.abc import Callable
 from typing import Any, Self
 
 import typer
+from jaxtyping import PyTree
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bars
 
+from subspace import capture
 from subspace.config import RunConfig
 from subspace.folder import RunFolder
 from subspace.report import device
@@ -75,6 +77,8 @@ class Display:
         if self._stage is None:
             words += [device(), f"in {self._folder.path}"]
         say(self._console, f"{phase.method}: {', '.join(words)}")
+        if phase.refresh is not None:
+            say(self._console, _captured(trainer.weights.params))
         total = trainer.spans[-1].end_step
         if self._stage is None and self._done:
             say(self._console, f"continuing after step {count(self._done)} of {count(total)}")
@@ -118,6 +122,17 @@ class Display:
         if self._bars:
             place = _of(epoch + 1, self._config.epochs)
             self._bars.update(self._task, visible=True, epoch=place, **changes)
+
+
+def _captured(params: PyTree) -> str:
+    """Whose curvature is known."""
+    number = len(capture.layers(params))
+    text = f"curvature of {number} layer{'s' * (number > 1)}"
+    passed = capture.others(params)
+    if not passed:
+        return text
+    more = f" and {len(passed) - 3} more" if len(passed) > 3 else ""
+    return f"{text}; {', '.join(passed[:3])}{more} keep their gradient"
 
 
 def _of(epoch: int, epochs: int) -> str:

@@ -49,6 +49,12 @@ def replaced(tree: PyTree, new: Callable[[str, Layer], Any]) -> PyTree:
     return jax.tree_util.tree_map_with_path(change, tree, is_leaf=_is_layer)
 
 
+def others(tree: PyTree) -> list[str]:
+    """The arrays that no such layer holds, by name."""
+    rest, _ = jax.tree_util.tree_flatten_with_path(replaced(tree, lambda path, layer: None))
+    return [jax.tree_util.keystr(path) for path, _ in rest]
+
+
 def capture(
     model: PyTree,
     loss: Callable[[PyTree, PyTree], Float[Array, ""]],

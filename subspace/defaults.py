@@ -55,6 +55,9 @@ LEARNING_RATES: tuple[Default, ...] = (
     Default("rbd", "*", "*", 2.0**-1, "a careful guess"),
     Default("fpd", "*", "*", 2.0**-1, "a careful guess"),
     Default("nes", "*", "*", 2.0**-2, "a careful guess"),
+    Default("hylo", "*", "*", 2.0**-6, "a careful guess"),
+    Default("sngd", "*", "*", 2.0**-6, "a careful guess"),
+    Default("kfac", "*", "*", 2.0**-6, "a careful guess"),
     Default("dldr", "*", "*", 0.1, _DLDR),
     Default("psgd", "*", "*", 1.0, _DLDR),
 )

@@ -7,7 +7,9 @@ from abc import abstractmethod
 from typing import Any, TypeVar, final
 
 import equinox as eqx
+import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Array, Int
 
 from subspace.core import AbstractSubspace, Coords
 from subspace.errors import InvalidInput
@@ -42,6 +44,18 @@ class AbstractExchange(eqx.Module):
         """The mean over workers of any pytree of arrays."""
 
     @abstractmethod
+    def total(self, values: _T) -> _T:
+        """Their sum over workers."""
+
+    @abstractmethod
+    def gather(self, values: _T) -> _T:
+        """Every worker's arrays, the rows of one after those of another."""
+
+    @abstractmethod
+    def number(self) -> Int[Array, ""]:
+        """This worker's place among them, from 0."""
+
+    @abstractmethod
     def trivial(self) -> bool:
         """Whether what this worker measured is what all agree on, as there is no other."""
 
@@ -50,8 +64,24 @@ class AbstractExchange(eqx.Module):
         """Whether every worker measures along all directions."""
 
 
+class OneWorker(AbstractExchange):
+    """What nobody else has a part in."""
+
+    def mean(self, values: _T) -> _T:
+        return values
+
+    def total(self, values: _T) -> _T:
+        return values
+
+    def gather(self, values: _T) -> _T:
+        return values
+
+    def number(self) -> Int[Array, ""]:
+        return jnp.int32(0)
+
+
 @final
-class Alone(AbstractExchange):
+class Alone(OneWorker):
     """One worker: nothing to exchange."""
 
     def joint(self, space: AbstractSubspace) -> AbstractSubspace:
@@ -63,9 +93,6 @@ class Alone(AbstractExchange):
     def __call__(self, measured: Coords) -> Coords:
         return measured
 
-    def mean(self, values: _T) -> _T:
-        return values
-
     def trivial(self) -> bool:
         return True
 
@@ -73,8 +100,31 @@ class Alone(AbstractExchange):
         return True
 
 
+class _OnAxis(AbstractExchange):
+    """Workers along a mesh axis, or several."""
+
+    @property
+    @abstractmethod
+    def axes(self) -> tuple[str, ...]:
+        """Their names."""
+
+    def mean(self, values: _T) -> _T:
+        return lax.pmean(values, self.axes)
+
+    def total(self, values: _T) -> _T:
+        return lax.psum(values, self.axes)
+
+    def gather(self, values: _T) -> _T:
+        for one in reversed(self.axes):  # one at a time: it may be that of a `vmap`
+            values = lax.all_gather(values, one, tiled=True)
+        return values
+
+    def number(self) -> Int[Array, ""]:
+        return lax.axis_index(self.axes)
+
+
 @final
-class Mean(AbstractExchange):
+class Mean(_OnAxis):
     """One subspace for all; the mean of its coordinates over workers: d numbers a step.
 
     With a share of the batch for each worker the step doesn't depend on how many there are.
@@ -88,6 +138,10 @@ class Mean(AbstractExchange):
     axis: Axis = eqx.field(static=True, default="data")
     replayable: bool = eqx.field(static=True, default=False)
 
+    @property
+    def axes(self) -> tuple[str, ...]:
+        return _axes(self.axis)
+
     def joint(self, space: AbstractSubspace) -> AbstractSubspace:
         return space
 
@@ -97,11 +151,8 @@ class Mean(AbstractExchange):
     def __call__(self, measured: Coords) -> Coords:
         return self.mean(measured)
 
-    def mean(self, values: _T) -> _T:
-        return lax.pmean(values, self.axis)
-
     def trivial(self) -> bool:
-        return not self.replayable and math.prod(map(lax.axis_size, _axes(self.axis))) == 1
+        return not self.replayable and math.prod(map(lax.axis_size, self.axes)) == 1
 
     def shares_directions(self) -> bool:
         return True
@@ -111,7 +162,7 @@ COMBINE = ("sum", "mean")
 
 
 @final
-class Gather(AbstractExchange):
+class Gather(_OnAxis):
     """Directions of each worker's own; all coordinates are gathered.
 
     Worker k measures its gradient g_k along its directions P_k, all gather the coordinates and
@@ -143,6 +194,10 @@ class Gather(AbstractExchange):
                 "combine", f"unknown combination {self.combine!r}; use {', '.join(COMBINE)}"
             )
 
+    @property
+    def axes(self) -> tuple[str, ...]:
+        return _axes(self.axis)
+
     def joint(self, space: AbstractSubspace) -> AbstractSubspace:
         if not isinstance(space, RandomSubspace):
             raise InvalidInput("exchange", "only random directions can be divided; use mean")
@@ -152,15 +207,10 @@ class Gather(AbstractExchange):
 
     def mine(self, joint: AbstractSubspace) -> AbstractSubspace:
         assert isinstance(joint, JointSubspace)
-        return joint.part(lax.axis_index(self.axis))
+        return joint.part(self.number())
 
     def __call__(self, measured: Coords) -> Coords:
-        for one in reversed(_axes(self.axis)):  # one at a time: it may be that of a `vmap`
-            measured = lax.all_gather(measured, one, tiled=True)
-        return measured
-
-    def mean(self, values: _T) -> _T:
-        return lax.pmean(values, self.axis)
+        return self.gather(measured)
 
     def trivial(self) -> bool:
         return False

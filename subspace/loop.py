@@ -16,6 +16,7 @@ from subspace.checkpoint import Checkpoints
 from subspace.clock import Clock
 from subspace.coordinate_log import CoordinateLog
 from subspace.folder import RunFolder
+from subspace.hylo import trace
 from subspace.linesearch import search_counts
 from subspace.mesh import for_workers
 from subspace.snapshots import Snapshots
@@ -260,6 +261,7 @@ class _Loop:
         counts = search_counts(self.state.opt_state)
         if counts is not None:  # since the phase began
             record |= {"searches": int(counts.searches), "failed_searches": int(counts.failures)}
+        record |= trace(self.state.opt_state)
         return record | {"seconds": self.seconds, "examples_per_second": self.clock.rate}
 
     def check(self, loss: float) -> None:

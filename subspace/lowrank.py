@@ -21,13 +21,14 @@ from jaxtyping import Array, Float, Key
 
 from subspace.capture import Rows
 from subspace.errors import InvalidInput
+from subspace.exchange import AbstractExchange, Alone
 
 KINDS = ("sngd", "kid", "kis")
 _JITTER = 1e-6  # of the kernel's mean diagonal
 
 
 class Kept(NamedTuple):
-    """The rows that are kept, and R with ``S = RᵀR``: all that workers exchange."""
+    """The rows that are kept, and R with ``S = RᵀR``."""
 
     rows: Rows
     root: Float[Array, "r r"]
@@ -45,7 +46,13 @@ def kernel(left: Rows, right: Rows) -> Float[Array, "n m"]:
     return (left.inputs @ right.inputs.T) * (left.outputs @ right.outputs.T)
 
 
-def keep(kind: str, rows: Rows, count: int, key: Key[Array, ""]) -> Kept:
+def keep(
+    kind: str,
+    rows: Rows,
+    count: int,
+    key: Key[Array, ""],
+    exchange: AbstractExchange = Alone(),  # noqa: B008 (immutable)
+) -> Kept:
     """r of n rows, and how they stand for all.
 
     ``sngd``: every row, S = I (Yang et al. 2022). ``kid``: the r of largest norm, and every row as
@@ -54,26 +61,31 @@ def keep(kind: str, rows: Rows, count: int, key: Key[Array, ""]) -> Kept:
     ``S = diag(max(1, τ/w))``, τ the largest priority w/uniform that was not drawn: so that
     ``E[F̂] = F``. With r = n all three are exact.
 
+    Several workers choose among the rows of all, so that what is kept doesn't depend on how many
+    they are. They exchange n norms, the kept rows, r (a + b) numbers, and for ``kid`` r².
+
     Raises:
         InvalidInput: an unknown kind, or a count that isn't from 1 to n.
     """
-    total = rows.inputs.shape[0]
+    norms = exchange.gather(jnp.sum(rows.inputs**2, axis=1) * jnp.sum(rows.outputs**2, axis=1))
+    total = norms.size
     if kind not in KINDS:
         raise InvalidInput("kind", f"unknown {kind!r}; use {', '.join(KINDS)}")
     if not 1 <= count <= total:
         raise InvalidInput("rank", f"keeps {count} of {total} rows; use at least 1, at most all")
     if kind == "sngd" or count == total:
-        return Kept(rows, jnp.eye(total, dtype=rows.inputs.dtype))
-    norms = jnp.sum(rows.inputs**2, axis=1) * jnp.sum(rows.outputs**2, axis=1)
+        return Kept(_at(rows, jnp.arange(total), exchange), jnp.eye(total, dtype=norms.dtype))
     if kind == "kid":
-        kept = _at(rows, lax.top_k(norms, count)[1])
-        return Kept(kept, jnp.linalg.qr(_combination(rows, kept), mode="r"))
+        kept = _at(rows, lax.top_k(norms, count)[1], exchange)
+        combination = _combination(rows, kept)
+        shares = exchange.total(combination.T @ combination)
+        return Kept(kept, jnp.linalg.cholesky(_lifted(shares)).T)
     tiny = jnp.finfo(norms.dtype).tiny
     weights = jnp.maximum(norms, tiny)  # rows of zeros are drawn last
     priorities, order = lax.top_k(
         weights / jax.random.uniform(key, norms.shape, norms.dtype, tiny), count + 1
     )
-    kept = _at(rows, order[:count])
+    kept = _at(rows, order[:count], exchange)
     scale = jnp.maximum(1, priorities[count] / weights[order[:count]])
     return Kept(kept, jnp.diag(jnp.sqrt(scale)))
 
@@ -88,13 +100,6 @@ def factor(kept: Kept, total: int, damping: Any) -> Factor:
     return Factor(rows, half.T @ half)
 
 
-def gathered(kept: Kept, axes: str | tuple[str, ...]) -> Kept:
-    """What all workers kept: r (a + b) + r² numbers from each; S is block diagonal."""
-    rows, roots = jax.tree.map(lambda x: lax.all_gather(x, axes), kept)
-    rows = Rows(*(x.reshape(-1, x.shape[-1]) for x in rows))
-    return Kept(rows, jax.scipy.linalg.block_diag(*roots))
-
-
 def precondition(found: Factor, gradient: Float[Array, "a b"], damping: Any) -> Float[Array, "a b"]:
     """``(F̂ + αI)⁻¹ g`` of a layer's gradient as a matrix."""
     inputs, outputs = found.rows
@@ -103,13 +108,22 @@ def precondition(found: Factor, gradient: Float[Array, "a b"], damping: Any) -> 
     return (gradient - back) / jnp.asarray(damping, gradient.dtype)
 
 
-def _at(rows: Rows, order: Array) -> Rows:
-    return Rows(rows.inputs[order], rows.outputs[order])
+def _at(rows: Rows, order: Array, exchange: AbstractExchange) -> Rows:
+    """Rows by their place among those of all workers; each has its own and zeros to add."""
+    size = len(rows.inputs)
+    place = order - exchange.number() * size
+    own = (place >= 0) & (place < size)
+    place = jnp.clip(place, 0, size - 1)
+    return exchange.total(Rows(*(jnp.where(own[:, None], x[place], 0) for x in rows)))
+
+
+def _lifted(matrix: Float[Array, "r r"]) -> Float[Array, "r r"]:
+    """The same, and positive definite in spite of rounding."""
+    jitter = np.float32(_JITTER) * jnp.trace(matrix) / len(matrix)
+    return matrix + jitter * jnp.eye(len(matrix), dtype=matrix.dtype)
 
 
 def _combination(rows: Rows, kept: Rows) -> Float[Array, "n r"]:
     """C of the least-squares ``U ≈ C U_r``."""
-    among = kernel(kept, kept)
-    jitter = np.float32(_JITTER) * jnp.trace(among) / len(among)
-    lower = jnp.linalg.cholesky(among + jitter * jnp.eye(len(among), dtype=among.dtype))
+    lower = jnp.linalg.cholesky(_lifted(kernel(kept, kept)))
     return jax.scipy.linalg.cho_solve((lower, True), kernel(kept, rows)).T

@@ -21,7 +21,7 @@ EXCHANGES = ("mean", "independent", "split")
 STARTS = ("first", "last", "here")
 _DECAY = 0.1  # of the learning rate, at each milestone
 _MOST = 2**31 - 1  # steps are counted in 32 bits
-_COUNTS = ("dim", "epochs", "batch_size", "redraw_every")
+_COUNTS = ("dim", "epochs", "batch_size", "redraw_every", "refresh")
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,10 @@ class Phase:
     on_failure: str | None = None
     initial_scaling: bool | None = None
     alpha: float | None = None
+    refresh: int | None = None
+    rank: float | None = None
+    selection: str | None = None
+    threshold: float | None = None
     sample_every: int | str | None = None
 
     @classmethod
@@ -135,7 +139,7 @@ class Phase:
             raise InvalidInput("learning_rate", f"must be a positive number, got {rate}")
         if momentum is not None and not 0 <= momentum < 1:
             raise InvalidInput("momentum", f"must be at least 0 and below 1, got {momentum}")
-        if self.damping is not None and not 0 <= self.damping < 1:
+        if self.on_trajectory and self.damping is not None and not 0 <= self.damping < 1:
             raise InvalidInput("damping", f"must be at least 0 and below 1, got {self.damping}")
         if self.start is not None and self.start not in STARTS:
             raise InvalidInput("start", f"unknown start {self.start!r}; use {', '.join(STARTS)}")
@@ -205,8 +209,13 @@ class Phase:
         options = {name: getattr(self, name) for name in method.arguments}
         if self.learning_rate is not None:
             options["learning_rate"] = self._schedule(self.learning_rate, steps)
-        if "basis" in options:
-            options["seed"] = seed
+        known = {
+            "seed": seed,
+            "batch_size": self.batch_size,
+            "steps": steps,
+            "milestones": self.milestones or (),
+        }
+        options |= {name: known[name] for name in method.context}
         step = method.build(target, exchange=exchange, **options)
         if not self.weight_decay:
             return step

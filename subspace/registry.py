@@ -10,6 +10,7 @@ import optax
 from jaxtyping import PyTree
 
 from subspace.errors import InvalidInput
+from subspace.hylo import hylo, kfac, sngd
 from subspace.inlaw import rbd_in_law
 from subspace.methods import fpd, nes, rbd, sgd
 from subspace.projected import p_newton, p_plus_bfgs, p_sgd
@@ -25,6 +26,8 @@ class Method:
         description: one line for people.
         arguments: fields that `build` takes by keyword.
         settings: fields that others look after.
+        context: what else `build` takes by keyword of what a phase knows: ``seed``,
+            ``batch_size``, ``steps`` of an epoch, ``milestones``.
         on_trajectory: it needs the trajectory of an earlier phase or run.
         presets: fields that go well together, by a name for them.
     """
@@ -34,6 +37,7 @@ class Method:
     description: str
     arguments: Mapping[str, Any]
     settings: Mapping[str, Any] = field(default_factory=dict)
+    context: tuple[str, ...] = ()
     on_trajectory: bool = False
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
@@ -61,6 +65,7 @@ _NES = _DRAWN | {
     "shaping": "ranks",
     "separate_batches": False,
 }
+_DIRECTIONS = ("seed",)
 _CHART = {"dim": 15, "start": None, "sample_every": None}
 _SECOND_ORDER = _CHART | {"epochs": 20, "batch_size": 1024}
 _SAMPLING = {
@@ -78,6 +83,8 @@ _BFGS = {
     "alpha": 0.0,
     "momentum": 0.9,  # outside the subspace, with alpha
 }
+
+_NATURAL = _RATE | {"momentum": 0.9, "damping": 0.3, "refresh": 100}
 
 _LAW = {"basis": "normal", "scale": "unit", "redraw_every": 1, "error_feedback": False, "recent": 0}
 
@@ -102,6 +109,7 @@ METHODS: dict[str, Method] = {
             "SGD in a random subspace, new every step",
             _RBD,
             _FULL | _SHARED,
+            _DIRECTIONS,
             presets={"strong": {"error_feedback": True, "recent": 3}},
         ),
         Method(
@@ -110,6 +118,7 @@ METHODS: dict[str, Method] = {
             "SGD in one random subspace, fixed for the whole run",
             _FIXED,
             _FULL | _SHARED,
+            _DIRECTIONS,
         ),
         Method(
             "nes",
@@ -118,6 +127,30 @@ METHODS: dict[str, Method] = {
             _NES,
             {"milestones": (), "sample_every": None}
             | _SHARED,  # weight decay is added to gradients
+            _DIRECTIONS,
+        ),
+        Method(
+            "hylo",
+            hylo,
+            "natural gradients from a few examples of the batch, now and then renewed",
+            _NATURAL | {"rank": 0.1, "selection": "hybrid", "threshold": 0.5},
+            _FULL,
+            ("seed", "batch_size", "steps", "milestones"),
+        ),
+        Method(
+            "sngd",
+            sngd,
+            "natural gradients from all examples of the batch, now and then renewed",
+            _NATURAL,
+            _FULL,
+            ("batch_size",),
+        ),
+        Method(
+            "kfac",
+            kfac,
+            "K-FAC: natural gradients from a Kronecker product a layer",
+            _NATURAL,
+            _FULL,
         ),
         Method(
             "dldr",

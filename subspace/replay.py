@@ -19,7 +19,7 @@ from subspace.checkpoint import Checkpoints, named
 from subspace.coordinate_log import CoordinateLog
 from subspace.core import AbstractSubspace, Coords
 from subspace.errors import InvalidInput, in_phase
-from subspace.exchange import AbstractExchange
+from subspace.exchange import AbstractExchange, OneWorker
 from subspace.folder import RunFolder
 from subspace.run import load
 from subspace.source import read_source
@@ -156,7 +156,7 @@ def _replay_step(trainer: Trainer, span: Span) -> tuple[Any, Any]:
 
 
 @final
-class _Agreed(AbstractExchange):
+class _Agreed(OneWorker):
     """Another exchange, where what all agreed on is known and nobody measures."""
 
     exchange: AbstractExchange
@@ -170,9 +170,6 @@ class _Agreed(AbstractExchange):
 
     def __call__(self, measured: Coords) -> Coords:
         return self.agreed
-
-    def mean(self, values: _T) -> _T:
-        return values
 
     def trivial(self) -> bool:
         return False

@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from subspace.capture import others
 from subspace.stage import Span
 from subspace.trainer import Trainer
 
@@ -28,6 +29,8 @@ _FIGURES = (
     "seconds",
     "examples_per_second",
 )
+
+_COUNTS = ("searches", "failed_searches", "refreshes", "kid_refreshes", "kis_refreshes")
 
 
 def summarize(
@@ -68,6 +71,9 @@ def summarize(
     held_out = [one["validation_accuracy"] for one in records if "validation_accuracy" in one]
     figures["best_validation_accuracy"] = max(held_out, default=None)
     phases = [_phase(span, [*records[:-1], results]) for span in trainer.spans]
+    for phase in phases:
+        if "refresh" in phase:
+            phase["without_curvature"] = others(trainer.weights.params)
     return record | figures | {"phases": phases, "device": device(), "versions": versions()}
 
 
@@ -75,7 +81,7 @@ def _phase(span: Span, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """What was set for a phase, and the figures of its last epoch."""
     settings = {name: value for name, value in span.phase.to_json().items() if value is not None}
     ends = [record for record in records if record["epoch"] == span.end_epoch]
-    shown = (*_FIGURES, "searches", "failed_searches")
+    shown = (*_FIGURES, *_COUNTS)
     return settings | {name: end[name] for end in ends for name in shown if name in end}
 
 

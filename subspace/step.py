@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ from jaxtyping import Array, Float, Int, PyTree, UInt8
 
 from subspace import models
 from subspace.augment import augment, prepare
+from subspace.capture import capture
 from subspace.mesh import AXIS, INNER, placement
 
 
@@ -91,12 +93,16 @@ def make_train_step(task: Task) -> Callable[..., TrainState]:
         def value_fn(params, *part):
             return loss_fn(params, _share(batch, *part[0]) if part else batch)[0]
 
+        def rows_fn(params):
+            model = models.with_axis(eqx.combine(params, task.static), ("batch", *axes))
+            return capture(model, functools.partial(_loss_of_one, state.model_state), batch)
+
         (loss, (correct, model_state)), grads = jax.value_and_grad(loss_fn, has_aux=True)(
             state.params
         )
         loss = lax.pmean(loss, axes)
         updates, opt_state = task.optimizer.update(
-            grads, state.opt_state, state.params, value=loss, value_fn=value_fn
+            grads, state.opt_state, state.params, value=loss, value_fn=value_fn, rows_fn=rows_fn
         )
         meters = Meters(
             state.meters.loss + loss * task.batch_size,
@@ -176,6 +182,13 @@ def _loss(
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
     correct = jnp.sum(jnp.argmax(logits, axis=1) == labels)
     return jnp.mean(losses), (correct.astype(jnp.int32), state)
+
+
+def _loss_of_one(state: PyTree, model: PyTree, example: Any) -> Float[Array, ""]:
+    """That of an image and its label, within a `vmap` over the batch."""
+    image, label = example
+    logits = model(image, state)[0] if jax.tree.leaves(state) else model(image)
+    return optax.softmax_cross_entropy_with_integer_labels(logits, label)
 
 
 def make_eval_step(static: PyTree, mesh: Mesh) -> Callable[..., Meters]:

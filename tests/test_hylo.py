@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -13,10 +11,14 @@ import pytest
 from sklearn.datasets import load_digits
 
 from subspace.capture import as_matrix, capture, layers
+from subspace.curvature import Kronecker, LowRank
 from subspace.errors import InvalidInput
-from subspace.hylo import hylo, scale_by_curvature
+from subspace.hylo import hylo, kfac, scale_by_curvature, sngd, trace
 from subspace.lowrank import factor, keep, precondition
 from subspace.models import FC
+from subspace.random import RandomSubspace
+from subspace.switch import Switch
+from subspace.transform import chain, in_subspace
 
 SIZE = 40
 
@@ -64,8 +66,7 @@ def trained(problem, optimizer, steps):
 
 def test_a_step_is_the_damped_inverse_of_the_batchs_fisher_matrix(problem):
     params, static, examples = problem
-    options = {"batch_size": SIZE, "epoch": 10, "kind": "sngd", "damping": 0.1}
-    new, _, ((_, grads),) = trained(problem, hylo(params, 0.5, **options), 1)
+    new, _, ((_, grads),) = trained(problem, sngd(params, 0.5, batch_size=SIZE, damping=0.1), 1)
     rows = capture(eqx.combine(params, static), loss, batch(examples, 0))
     for path, layer in layers(grads).items():
         kept = keep("sngd", rows[path], SIZE, jax.random.key(0))
@@ -74,45 +75,107 @@ def test_a_step_is_the_damped_inverse_of_the_batchs_fisher_matrix(problem):
         np.testing.assert_allclose(moved, 0.5 * step, rtol=1e-3, atol=1e-5)
 
 
-def test_exact_natural_gradients_need_fewer_steps_than_sgd(problem):
+@pytest.mark.parametrize("name", ["sngd", "kfac"])
+def test_natural_gradients_need_fewer_steps_than_sgd(problem, name):
     """Each at the best of its learning rates."""
     params = problem[0]
 
     def best(make, rates):
         return min(np.mean(trained(problem, make(rate), 40)[1][-10:]) for rate in rates)
 
-    options = {"batch_size": SIZE, "epoch": 20, "kind": "sngd", "refresh": 1}
-    ours = best(lambda rate: hylo(params, rate, damping=0.3, **options), (0.4, 0.7))
+    makes = {
+        "sngd": lambda rate: sngd(params, rate, batch_size=SIZE, damping=0.3, refresh=1),
+        "kfac": lambda rate: kfac(params, rate, damping=0.3, refresh=1),
+    }
+    ours = best(makes[name], (0.4, 0.7))
     theirs = best(lambda rate: optax.with_extra_args_support(optax.sgd(rate)), (0.3, 0.6, 1.2))
     assert ours < 0.85 * theirs
 
 
+def test_kfac_inverts_the_damped_kronecker_product(problem):
+    params, static, examples = problem
+    _, _, ((state, grads),) = trained(problem, kfac(params, 0.5, damping=0.1), 1)
+    rows = capture(eqx.combine(params, static), loss, batch(examples, 0))
+    for path, layer in layers(grads).items():
+        a, b = (np.asarray(x.T @ x, np.float64) / SIZE for x in rows[path])
+        balance = np.sqrt(np.trace(a) / len(a) / (np.trace(b) / len(b)))
+        a += np.sqrt(0.1) * balance * np.eye(len(a))
+        b += np.sqrt(0.1) / balance * np.eye(len(b))
+        gradient = np.asarray(as_matrix(layer), np.float64)
+        exact = np.linalg.solve(a, gradient) @ np.linalg.inv(b)
+        step = Kronecker(0.1).step(state[0].factors[path], as_matrix(layer))
+        assert np.linalg.norm(step - exact) < 1e-3 * np.linalg.norm(exact)
+
+
+def slowly(curvature, params, **options):
+    return optax.chain(scale_by_curvature(params, curvature, **options), optax.scale(-1e-3))
+
+
+HYLO = LowRank(0.3, "hybrid", 4, SIZE)
+
+
 def test_rows_are_refreshed_when_due(problem):
-    options = {"batch_size": SIZE, "epoch": 3, "refresh": 2, "rank": 0.1}
-    optimizer = scale_by_curvature(problem[0], kind="hylo", threshold=1e9, **options)
-    _, _, states = trained(problem, optax.chain(optimizer, optax.scale(-1e-3)), 7)
+    optimizer = slowly(HYLO, problem[0], refresh=2, switch=Switch(3, threshold=1e9))
+    _, _, states = trained(problem, optimizer, 7)
     found = [state[0] for state, _ in states]
     # two epochs are KID's (steps 0, 2 and 4); after them no change is large enough: 6 is KIS's
     assert [tuple(map(int, one.refreshes)) for one in found] == [
         *[(1, 0), (1, 0), (2, 0), (2, 0), (3, 0), (3, 0), (3, 1)]
     ]
+    assert trace(states[0][0]) == {"kid_refreshes": 1, "kis_refreshes": 0}  # no change as yet
+    assert trace(states[-1][0]).keys() == {"kid_refreshes", "kis_refreshes", "gradient_change"}
     assert found[0].factors[".hidden"].rows.inputs.shape == (4, 65)
     assert eqx.tree_equal(found[0].factors, found[1].factors)
     assert not eqx.tree_equal(found[1].factors, found[2].factors)
 
 
-def test_a_large_change_of_the_gradient_is_a_critical_phase(problem):
-    options: dict[str, Any] = {"batch_size": SIZE, "epoch": 2, "refresh": 1}
-    for threshold, expected in ((0.0, (6, 0)), (1e9, (4, 2))):  # the first change is infinite
-        optimizer = scale_by_curvature(problem[0], threshold=threshold, **options)
-        _, _, states = trained(problem, optax.chain(optimizer, optax.scale(-1e-3)), 6)
-        assert tuple(map(int, states[-1][0][0].refreshes)) == expected
+@pytest.mark.parametrize(
+    ("switch", "expected"),
+    [
+        (Switch(2, threshold=0.0), (6, 0)),  # any change is large
+        (Switch(2, threshold=1e9), (4, 2)),  # only the first is, which is infinite
+        (Switch(1, threshold=1e9, drops=(3,)), (3, 3)),  # epochs 0, 1 and, after a drop, 3
+    ],
+)
+def test_critical_epochs(problem, switch, expected):
+    _, _, states = trained(problem, slowly(HYLO, problem[0], refresh=1, switch=switch), 6)
+    assert tuple(map(int, states[-1][0][0].refreshes)) == expected
+
+
+def test_a_random_subspace_is_stepped_in_along_natural_gradients(problem):
+    params = problem[0]
+    inside = in_subspace(RandomSubspace(params, dim=200), optax.sgd(0.05))
+    curvature = LowRank(0.3, "kid", 4, SIZE)
+    _, values, _ = trained(
+        problem, chain(scale_by_curvature(params, curvature, refresh=1), inside), 30
+    )
+    assert values[-1] < values[0]
+
+
+MAKE = {
+    "hylo": lambda params: hylo(params, 0.01, batch_size=SIZE, steps=2, momentum=0.9),
+    "sngd": lambda params: sngd(params, 0.01, batch_size=SIZE, momentum=0.9),
+    "kfac": lambda params: kfac(params, 0.01, momentum=0.9),
+}
+
+
+@pytest.mark.parametrize("name", MAKE)
+def test_state_is_plain_arrays_of_one_structure_made_of_shapes_alone(problem, name):
+    params = problem[0]
+    optimizer = MAKE[name](jax.eval_shape(lambda: params))
+    start = optimizer.init(params)
+    _, _, states = trained(problem, optimizer, 3)
+    for state, _ in states:
+        assert jax.tree.structure(state) == jax.tree.structure(start)
+        for now, then in zip(jax.tree.leaves(state), jax.tree.leaves(start), strict=True):
+            assert (now.shape, now.dtype) == (then.shape, then.dtype)
+            assert not np.isnan(now).any()
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        {"kind": "kfac"},
+        {"selection": "kfac"},
         {"rank": 0},
         {"rank": 1.5},
         {"damping": 0.0},
@@ -122,9 +185,9 @@ def test_a_large_change_of_the_gradient_is_a_critical_phase(problem):
 )
 def test_bad_input(problem, change):
     with pytest.raises(InvalidInput, match=next(iter(change))):
-        hylo(problem[0], 0.1, **{"batch_size": SIZE, "epoch": 5} | change)
+        hylo(problem[0], 0.1, **{"batch_size": SIZE, "steps": 5} | change)
 
 
 def test_a_model_without_layers_is_refused():
     with pytest.raises(InvalidInput, match="no dense or convolutional"):
-        hylo({"w": jnp.zeros(3)}, 0.1, batch_size=4, epoch=5)
+        kfac({"w": jnp.zeros(3)}, 0.1)

@@ -12,7 +12,8 @@ from jax import lax
 
 from subspace.capture import Rows, as_matrix, capture, from_matrix, layers
 from subspace.errors import InvalidInput
-from subspace.lowrank import Kept, factor, gathered, keep, kernel, precondition
+from subspace.exchange import Mean
+from subspace.lowrank import Kept, factor, keep, kernel, precondition
 from subspace.models import Conv, Dense
 
 N, CLASSES = 12, 3
@@ -196,19 +197,21 @@ def test_every_step_is_a_descent_direction(kind, damping):
         assert jnp.sum(step * gradient) > 0
 
 
-def test_workers_share_what_they_kept():
-    """Exactly, all rows of all workers; M is of the whole batch."""
-    rows, gradient = random_rows(12), jnp.ones((5, 4))
-    shares = Rows(*(x.reshape(4, 3, -1) for x in rows))
+@pytest.mark.parametrize(("kind", "count"), [("sngd", 12), ("kid", 5), ("kis", 5)])
+@pytest.mark.parametrize("workers", [2, 4])
+def test_workers_keep_what_one_would(kind, count, workers):
+    rows, key = random_rows(12), jax.random.key(0)
+    shares = Rows(*(x.reshape(workers, 12 // workers, -1) for x in rows))
+    alone = keep(kind, rows, count, key)
 
     def worker(share):
-        kept = gathered(keep("sngd", share, 3, jax.random.key(0)), "workers")
-        return precondition(factor(kept, 12, 0.1), gradient, 0.1)
+        return keep(kind, share, count, key, Mean("workers"))
 
-    steps = jax.vmap(worker, axis_name="workers")(shares)
-    exact = dense_inverse(rows, gradient, 0.1)
-    for step in steps:
-        np.testing.assert_allclose(step, exact, rtol=1e-3, atol=1e-4)
+    found = jax.vmap(worker, axis_name="workers")(shares)
+    for i in range(workers):
+        kept = jax.tree.map(lambda x, i=i: x[i], found)
+        assert eqx.tree_equal(kept.rows, alone.rows)
+        np.testing.assert_allclose(kept.root, alone.root, rtol=1e-3, atol=1e-5)
 
 
 def test_kernels_are_inner_products_of_gradients():

@@ -21,6 +21,18 @@ WIRE = {
 }
 """d, or K·d with directions of each worker's own: numbers a step, besides 8 for the figures."""
 
+LAYERS = ((65, 128), (129, 10))
+GRADIENT = sum(a * b for a, b in LAYERS)
+KID = sum(32 + 3 * (a + b) + 3**2 for a, b in LAYERS)
+KIS = sum(32 + 3 * (a + b) for a, b in LAYERS)
+CURVATURE = {
+    "kid-fc": KID,  # a norm of each of 32 examples, and of 3 of them what they are
+    "hylo-fc": KID + KIS,  # the program holds both
+    "kfac-fc": sum(a**2 + b**2 for a, b in LAYERS),
+}
+"""Numbers of a refresh, besides the gradient."""
+WIRE |= {name: GRADIENT + more for name, more in CURVATURE.items()}
+
 
 def start(out: Path, devices: int, *process: int) -> subprocess.Popen[str]:
     env = os.environ | {"JAX_NUM_CPU_DEVICES": str(devices), "JAX_PLATFORMS": "cpu"}
@@ -68,7 +80,9 @@ def test_four_devices_train_like_one_and_exchange_only_coordinates(runs):
         # rounding, most of it in the epoch's summed loss; sums in place of means are off by 0.1
         np.testing.assert_allclose(four[0], one, atol=2e-3, err_msg=name)
         sizes = runs[4][f"{name}-collectives"]
-        if name == "sgd-fc":  # a leaf of the gradient at least: the text is understood
+        if name == "kid-resnet8":  # all parameters, and a fraction; K-FAC's are 7 times it
+            assert one.size < sizes.sum() < 1.2 * one.size
+        elif name == "sgd-fc":  # a leaf of the gradient at least: the text is understood
             assert 64 * 128 <= sizes.max() <= one.size
         elif name in WIRE:
             assert WIRE[name] <= sizes.sum() <= WIRE[name] + 8, (name, sorted(sizes))

@@ -32,6 +32,10 @@ CASES = {
     "pbfgs-fc": {"method": "pbfgs", "dim": 5, "batch_size": 256},
     "newton-fc": {"method": "newton", "dim": 5, "batch_size": 256},
     "rbd-resnet8": {"method": "rbd", "model": "resnet8", "dim": 50, "learning_rate": 2.0},
+    "hylo-fc": {"method": "hylo", "refresh": 2},
+    "kid-fc": {"method": "hylo", "selection": "kid", "refresh": 2},
+    "kfac-fc": {"method": "kfac", "refresh": 2},
+    "kid-resnet8": {"method": "hylo", "model": "resnet8", "selection": "kid", "refresh": 2},
 }
 STEPS = {
     "nes-fc": 3,
@@ -41,8 +45,12 @@ STEPS = {
     "newton-fc": 3,
     "rbd-normal-fc": 5,
     "rbd-resnet8": 3,
+    "hylo-fc": 5,
+    "kid-fc": 5,
+    "kfac-fc": 5,
+    "kid-resnet8": 3,
 }
-SKIPPED = ("rbd-normal-fc", "newton-fc", "rbd-resnet8", "nes-fc")
+SKIPPED = ("rbd-normal-fc", "newton-fc", "rbd-resnet8", "nes-fc", "hylo-fc", "kid-resnet8")
 """Cases whose collectives others have too; several processes need not run them."""
 COLLECTIVE = re.compile(
     r"= (.*?) (?:all-reduce|all-gather|all-to-all|reduce-scatter|collective-permute|"
