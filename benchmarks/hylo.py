@@ -1,6 +1,6 @@
 """Time of the curvature part of natural gradients against layer width and batch.
 
-    python benchmarks/hylo.py [--json] [--repeats 3] [--widths 64,256,1024,4096] [--batches 32,128,512]
+    python benchmarks/hylo.py [--json] [--repeats 3] [--widths 64,256,...] [--batches 32,128,...]
 
 One dense layer of so many inputs and outputs, with a bias. "renewal": from captured rows to the
 factor, every ``--refresh`` steps of a run; "step": from a gradient to the preconditioned one. KID

@@ -234,17 +234,21 @@ class Phase:
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Phase:
-        """The inverse of `to_json`.
+        """The inverse of `to_json`; of an earlier version, fields that came later may be missing
+        if they don't apply to the method.
 
         Raises:
-            InvalidInput: a field is missing or unknown, or its value can't be used.
+            InvalidInput: another field is missing or unknown, or its value can't be used.
         """
-        expected = {field.name for field in fields(cls)}
-        if not isinstance(record, dict) or record.keys() != expected:
+        if not isinstance(record, dict) or "method" not in record:
             raise InvalidInput("phases", "not the fields of a phase")
-        times = record["milestones"]
+        method = lookup("method", record["method"], METHODS)
+        known = {field.name for field in fields(cls)}
+        needed = {"method", "epochs", "batch_size", *method.options}
+        if not needed <= record.keys() <= known:
+            raise InvalidInput("phases", "not the fields of a phase")
+        times = record.get("milestones")
         phase = cls(**{**record, "milestones": None if times is None else tuple(times)})
-        lookup("method", phase.method, METHODS)
         phase.validate()
         return phase
 

@@ -29,9 +29,14 @@ class Found(NamedTuple):
 
 def settings(config: RunConfig) -> dict[str, Any]:
     """What a tuned rate depends on: the task, and the first phase but for how long it goes."""
-    phase = config.phases[0].to_json()
+    phase = _applying(config.phases[0].to_json())
     phase = {name: value for name, value in phase.items() if name not in _IRRELEVANT}
     return {name: getattr(config, name) for name in _TASK} | {"phase": phase}
+
+
+def _applying(phase: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that apply to the method; versions differ in which others there are."""
+    return {name: value for name, value in phase.items() if value is not None}
 
 
 def remember(config: RunConfig, figures: Mapping[str, Any], file: Path = FILE) -> None:
@@ -92,6 +97,8 @@ def _entries(file: Path) -> list[dict[str, Any]]:
     try:
         entries = json.loads(file.read_text())["entries"]
         whole = all(entry.keys() >= {"settings", "version", "learning_rate"} for entry in entries)
+        for entry in entries:
+            entry["settings"]["phase"] = _applying(entry["settings"]["phase"])
     except FileNotFoundError:
         return []
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import equinox as eqx
@@ -9,6 +10,7 @@ import jax
 import pytest
 
 from subspace import InvalidInput, models
+from subspace.folder import write_json
 from subspace.partition import allocate
 from subspace.study.cell import Cell
 from subspace.study.folder import Study, StudyWatcher
@@ -41,6 +43,23 @@ def test_runs_are_made_once(tmp_path: Path):
     assert repaired[1].summary is not None
     assert first[1].summary is not None
     assert repaired[1].summary["test_loss"] == first[1].summary["test_loss"]
+
+
+def test_a_run_of_a_version_before_a_field_is_kept(tmp_path: Path):
+    """Such a field can't apply to its method; one that does is missed."""
+    made = []
+    with Study(tmp_path, StudyWatcher(on_cell=lambda cell: made.append(cell.name))) as study:
+        study.make([Cell("a", TINY)])
+        file = tmp_path / "cells" / "a.json"
+        record = json.loads(file.read_text())
+        del record["config"]["phases"][0]["rank"]
+        write_json(file, record)
+        study.make([Cell("a", TINY)])
+        assert made == ["a"]
+        del record["config"]["phases"][0]["recent"]
+        write_json(file, record)
+        study.make([Cell("a", TINY)])
+        assert made == ["a", "a"]
 
 
 def test_a_stopped_run_goes_on(tmp_path: Path):

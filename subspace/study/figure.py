@@ -63,7 +63,8 @@ def _lines(panel: Any, groups: Mapping[str, list[Result]], x_label: str) -> None
             panel.axhline(100 * found.mean, linestyle="--", color="grey")
             panel.annotate(variant, (1, 100 * found.mean), xycoords=("axes fraction", "data"))
         else:
-            series.setdefault(_family(variant, x), []).append((x, found))
+            place = _dimensions(group) if x_label == "d" else x  # shares of d are rounded up
+            series.setdefault(_family(variant, x), []).append((place, found))
     for name, points in series.items():
         points.sort(key=lambda point: point[0])
         errors = [100 * f.std if f.n > 1 else 0 for _, f in points]
@@ -75,6 +76,10 @@ def _lines(panel: Any, groups: Mapping[str, list[Result]], x_label: str) -> None
     panel.set_xlabel(x_label)
     if series:
         panel.legend(fontsize="small")
+
+
+def _dimensions(group: Sequence[Result]) -> int:
+    return next(one.summary["dimensions"] for one in group if one.summary)
 
 
 def _family(variant: str, x: int | float) -> str:
