@@ -16,7 +16,6 @@ from subspace.basis import (
 from subspace.core import AbstractBasis, AbstractSubspace, Coords
 from subspace.errors import InvalidInput
 from subspace.exchange import AbstractExchange, Alone, Gather, Mean
-from subspace.hylo import hylo, kfac, sngd
 from subspace.inlaw import rbd_in_law
 from subspace.joint import JointSubspace
 from subspace.methods import fpd, nes, rbd, sgd
@@ -57,9 +56,7 @@ __all__ = [
     "TrajectorySubspace",
     "Uniform",
     "fpd",
-    "hylo",
     "in_subspace",
-    "kfac",
     "models",
     "nes",
     "p_bfgs",
@@ -69,5 +66,4 @@ __all__ = [
     "rbd",
     "rbd_in_law",
     "sgd",
-    "sngd",
 ]

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, PyTree
 
@@ -177,13 +176,17 @@ def _input(layer: Layer, x: Array) -> Float[Array, " a"]:
 
 
 def _mean_patch(x: Float[Array, "h w c"], size: Any, strides: Any, pads: Any) -> Float[Array, " k"]:
-    """In the order of a kernel's (height, width, inputs)."""
+    """In the order of a kernel's (height, width, inputs); rows first, which leaves little."""
     x = jnp.pad(x, (*pads, (0, 0)))
-    rows, columns = (
-        (whole - one) // stride for whole, one, stride in zip(x.shape, size, strides, strict=False)
-    )
     parts = [
-        x[i : i + rows * strides[0] + 1 : strides[0], j : j + columns * strides[1] + 1 : strides[1]]
-        for i, j in np.ndindex(*size)
+        column.mean(axis=0)
+        for row in _windows(x, size[0], strides[0])
+        for column in _windows(row.mean(axis=0), size[1], strides[1])
     ]
-    return jnp.concatenate([part.mean(axis=(0, 1)) for part in parts])
+    return jnp.concatenate(parts)
+
+
+def _windows(x: Array, size: int, stride: int) -> list[Array]:
+    """Along the first axis, what each of a window's places sees."""
+    steps = (len(x) - size) // stride
+    return [x[i : i + steps * stride + 1 : stride] for i in range(size)]

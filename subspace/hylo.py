@@ -176,11 +176,14 @@ def scale_by_curvature(
         if params is None or rows_fn is None:
             raise ValueError("curvature needs `params` and `rows_fn`")
         grads = exchange.mean(grads)
-        factors, refreshes = lax.cond(
-            state.count % refresh == 0,
-            lambda: refreshed(state, params, rows_fn),
-            lambda: (state.factors, state.refreshes),
-        )
+        if refresh == 1:  # XLA makes convolutions in a branch several times slower on CPU
+            factors, refreshes = refreshed(state, params, rows_fn)
+        else:
+            factors, refreshes = lax.cond(
+                state.count % refresh == 0,
+                lambda: refreshed(state, params, rows_fn),
+                lambda: (state.factors, state.refreshes),
+            )
 
         def stepped(path: str, layer: Any) -> Any:
             return from_matrix(curvature.step(factors[path], as_matrix(layer)), layer)
