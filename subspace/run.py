@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
@@ -19,6 +19,7 @@ from subspace.noise import with_label_noise
 from subspace.report import plot_curves, plot_variance, summarize
 from subspace.snapshots import read_rows
 from subspace.source import newest_weights, read_source, taken_over
+from subspace.stage import Weights
 from subspace.trainer import Trainer
 from subspace.trajectory import explained_variance_ratio
 from subspace.watch import Diverged, Stopped, Watcher
@@ -163,17 +164,42 @@ def evaluate(folder: RunFolder, split: str = "test", data_dir: str | None = None
     """
     if split not in ("train", "validation", "test"):
         raise InvalidInput("split", f"unknown split {split!r}; use train, validation or test")
+    trainer, weights, step, damaged = saved(folder, data_dir)
+    part = getattr(trainer.dataset, split)
+    if not len(part.labels):
+        raise InvalidInput("split", f"the run has no {split} split; use train or test")
+    loss, accuracy = trainer.evaluate(trainer.placed(weights), part)
+    figures = {"split": split, "step": step, "loss": loss, "accuracy": accuracy}
+    return figures | {"damaged": damaged}
+
+
+class Saved(NamedTuple):
+    """What a run has come to.
+
+    Attributes:
+        weights: of the newest whole checkpoint.
+        step: that it was made after.
+        damaged: the steps of newer ones that can't be read.
+    """
+
+    trainer: Trainer
+    weights: Weights
+    step: int
+    damaged: list[int]
+
+
+def saved(folder: RunFolder, data_dir: str | None = None) -> Saved:
+    """Opens a run, with its dataset where it was or in ``data_dir``.
+
+    Raises:
+        InvalidInput: no run, or no whole checkpoint.
+    """
     config = folder.read_config("run")
     folder.check_checkpoints("run")
     config = replace(config, data_dir=data_dir or config.data_dir, source=None)
     trainer = Trainer(config, load(config))
-    part = getattr(trainer.dataset, split)
-    if not len(part.labels):
-        raise InvalidInput("split", f"the run has no {split} split; use train or test")
     weights, meta, damaged = newest_weights(folder, trainer.weights, "run")
-    loss, accuracy = trainer.evaluate(trainer.placed(weights), part)
-    figures = {"split": split, "step": int(meta["step"]), "loss": loss, "accuracy": accuracy}
-    return figures | {"damaged": damaged}
+    return Saved(trainer, weights, int(meta["step"]), damaged)
 
 
 def compare(folders: list[RunFolder], plot: Path | None = None) -> list[dict[str, Any]]:

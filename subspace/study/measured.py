@@ -14,13 +14,11 @@ from subspace import run
 from subspace.basis import BASES
 from subspace.landscape import losses_along, orthogonality
 from subspace.report import new_figure, write_figure
-from subspace.source import newest_weights
 from subspace.study.cell import Cell, slug
 from subspace.study.figure import band
 from subspace.study.folder import Study, StudyWatcher
 from subspace.study.table import Table
 from subspace.study.target import Plan, keep
-from subspace.trainer import Trainer
 
 _DISTRIBUTIONS = ("bernoulli_paper", "uniform", "normal", "hadamard")
 _PAIRS = 100
@@ -91,9 +89,7 @@ def _landscape(plan: Plan, out: Path, watcher: StudyWatcher) -> Table:
             panel.set_title(f"{labels['model']} · {labels['dataset']} · epoch {labels['x']}")
             if result.summary is None:
                 continue
-            config = result.folder.read_config("run")
-            trainer = Trainer(config, run.load(config))
-            weights, _, _ = newest_weights(result.folder, trainer.weights, "run")
+            trainer, weights, *_ = run.saved(result.folder)
             split = trainer.dataset.train
             part = split._replace(images=split.images[:examples], labels=split.labels[:examples])
             for name in _DISTRIBUTIONS:

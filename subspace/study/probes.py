@@ -15,7 +15,6 @@ from subspace.errors import InvalidInput
 from subspace.folder import RunFolder
 from subspace.landscape import correlations, losses_along, orthogonality
 from subspace.report import new_figure, write_figure
-from subspace.source import newest_weights
 from subspace.stage import Weights
 from subspace.study.figure import band
 from subspace.study.table import Table
@@ -67,11 +66,8 @@ def probe(
     Raises:
         InvalidInput: no run, no whole checkpoint, or more dimensions than parameters.
     """
-    config = folder.read_config("run")
-    folder.check_checkpoints("run")
-    config = replace(config, data_dir=data_dir or config.data_dir, source=None)
-    trainer = Trainer(config, run.load(config))
-    weights, _, _ = newest_weights(folder, trainer.weights, "run")
+    trainer, weights, *_ = run.saved(folder, data_dir)
+    config = trainer.config
     figure = new_figure(7, 4.5)
     panel = figure.add_subplot()
     table = PROBES[what][0](trainer, weights, look, panel)
