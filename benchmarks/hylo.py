@@ -25,8 +25,12 @@ from subspace.exchange import Alone
 RANK, DAMPING = 0.1, 0.3
 
 
+def rows_kept(batch: int) -> int:
+    return max(1, round(RANK * batch))
+
+
 def curvatures(batch: int) -> dict[str, AbstractCurvature]:
-    kept = max(1, round(RANK * batch))
+    kept = rows_kept(batch)
     return {
         "kfac": Kronecker(DAMPING),
         "sngd": LowRank(DAMPING, "sngd", batch, batch),
@@ -37,7 +41,7 @@ def curvatures(batch: int) -> dict[str, AbstractCurvature]:
 
 def numbers(name: str, batch: int, a: int, b: int) -> int:
     """What workers exchange in a renewal."""
-    kept = max(1, round(RANK * batch))
+    kept = rows_kept(batch)
     return {
         "kfac": a**2 + b**2,
         "sngd": batch * (a + b),

@@ -73,7 +73,7 @@ def capture(
     """
     count = jax.tree.leaves(examples)[0].shape[0]
     slots = {
-        path: Rows(*(jnp.zeros((count, size), jnp.float32) for size in _sizes(layer)))
+        path: Rows(*(jnp.zeros((count, size), jnp.float32) for size in sizes(layer)))
         for path, layer in layers(model).items()
     }
 
@@ -85,6 +85,12 @@ def capture(
         return jnp.sum(jax.vmap(one, axis_name="batch")(slots, examples))
 
     return jax.grad(total)(slots)
+
+
+def sizes(layer: Layer) -> tuple[int, int]:
+    """a and b, of a layer of arrays or of their shapes."""
+    a, b = jax.eval_shape(as_matrix, layer).shape
+    return a, b
 
 
 def as_matrix(layer: Layer) -> Float[Array, "a b"]:
@@ -126,12 +132,6 @@ def _is_layer(node: Any) -> bool:
     return isinstance(node, Dense | Conv)
 
 
-def _sizes(layer: Layer) -> tuple[int, int]:
-    """a and b."""
-    a, b = jax.eval_shape(as_matrix, layer).shape
-    return a, b
-
-
 class _Tap(eqx.Module):
     """A layer whose slots' gradients are what went in and what comes back."""
 
@@ -141,12 +141,8 @@ class _Tap(eqx.Module):
 
     def __call__(self, x: Array, *args: Any, **kwargs: Any) -> Array:
         y = self.layer(x, *args, **kwargs)
-        first = isinstance(self.layer, eqx.nn.Conv2d)
-        y = y + (
-            self.outputs[:, None, None]
-            if first
-            else jnp.expand_dims(self.outputs, tuple(range(y.ndim - 1)))
-        )
+        positions = range(1, y.ndim) if isinstance(self.layer, eqx.nn.Conv2d) else range(y.ndim - 1)
+        y = y + jnp.expand_dims(self.outputs, tuple(positions))
         return _recorded(y, self.inputs, _input(self.layer, x))
 
 

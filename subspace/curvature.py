@@ -20,7 +20,7 @@ from jaxtyping import Array, Bool, Float, Key, PyTree
 from subspace.capture import Rows
 from subspace.errors import InvalidInput
 from subspace.exchange import AbstractExchange
-from subspace.lowrank import Factor, factor, keep, precondition
+from subspace.lowrank import Factor, factor, keep, plus_identity, precondition
 
 HYBRID = "hybrid"
 SELECTIONS = (HYBRID, "kid", "kis")
@@ -164,5 +164,5 @@ class Kronecker(AbstractCurvature):
 
 
 def _inverse(matrix: Float[Array, "a a"], damping: Any) -> Float[Array, "a a"]:
-    eye = jnp.eye(len(matrix), dtype=matrix.dtype)
-    return jax.scipy.linalg.cho_solve((jnp.linalg.cholesky(matrix + damping * eye), True), eye)
+    lower = jnp.linalg.cholesky(plus_identity(matrix, damping))
+    return jax.scipy.linalg.cho_solve((lower, True), jnp.eye(len(matrix), dtype=matrix.dtype))

@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
-from jaxtyping import Array, Int, PyTree
+from jaxtyping import Array, Int, Key, PyTree
 
-from subspace.capture import Rows, as_matrix, from_matrix, layers, replaced
+from subspace.capture import Rows, as_matrix, from_matrix, layers, replaced, sizes
 from subspace.curvature import HYBRID, AbstractCurvature, Kronecker, LowRank
 from subspace.errors import InvalidInput
 from subspace.exchange import AbstractExchange, Alone
@@ -136,33 +136,14 @@ def scale_by_curvature(
     Composes: before `subspace.in_subspace`, a random subspace is stepped in along natural
     gradients. Arguments and errors as `hylo`'s; without a switch every epoch is critical.
     """
-    curvature.check()
-    if refresh < 1:
-        raise InvalidInput("refresh", f"must be at least 1, got {refresh}")
-    if switch is not None:
-        switch.check()
-    if not layers(params):
-        raise InvalidInput("model", "has no dense or convolutional layer whose curvature is known")
+    _check(params, curvature, refresh, switch)
     root = jax.random.key(seed, impl="threefry2x32")
 
     def init(params: PyTree) -> CurvatureState:
         found = layers(params).items()
-        factors = {path: curvature.start(*as_matrix(layer).shape) for path, layer in found}
+        factors = {path: curvature.start(*sizes(layer)) for path, layer in found}
         started = None if switch is None else switch.start(params)
         return CurvatureState(jnp.int32(0), factors, started, jnp.zeros(2, jnp.int32))
-
-    def refreshed(
-        state: CurvatureState, params: PyTree, rows_fn: RowsFn
-    ) -> tuple[dict[str, Any], Int[Array, " 2"]]:
-        rows, key = rows_fn(params), jax.random.fold_in(root, state.count)
-        critical = jnp.bool_(True) if state.switch is None else state.switch.critical
-        factors = {
-            path: curvature.refresh(
-                state.factors[path], one, jax.random.fold_in(key, i), critical, exchange
-            )
-            for i, (path, one) in enumerate(rows.items())
-        }
-        return factors, state.refreshes.at[jnp.where(critical, 0, 1)].add(1)
 
     def update(
         grads: PyTree,
@@ -176,14 +157,16 @@ def scale_by_curvature(
         if params is None or rows_fn is None:
             raise ValueError("curvature needs `params` and `rows_fn`")
         grads = exchange.mean(grads)
+
+        def refreshed() -> tuple[dict[str, Any], Int[Array, " 2"]]:
+            key = jax.random.fold_in(root, state.count)
+            return _refreshed(curvature, state, rows_fn(params), key, exchange)
+
         if refresh == 1:  # XLA makes convolutions in a branch several times slower on CPU
-            factors, refreshes = refreshed(state, params, rows_fn)
+            factors, refreshes = refreshed()
         else:
-            factors, refreshes = lax.cond(
-                state.count % refresh == 0,
-                lambda: refreshed(state, params, rows_fn),
-                lambda: (state.factors, state.refreshes),
-            )
+            kept = state.factors, state.refreshes
+            factors, refreshes = lax.cond(state.count % refresh == 0, refreshed, lambda: kept)
 
         def stepped(path: str, layer: Any) -> Any:
             return from_matrix(curvature.step(factors[path], as_matrix(layer)), layer)
@@ -194,6 +177,36 @@ def scale_by_curvature(
         return replaced(grads, stepped), CurvatureState(done, factors, switched, refreshes)
 
     return optax.GradientTransformationExtraArgs(init, update)  # pyright: ignore
+
+
+def _check(
+    params: PyTree, curvature: AbstractCurvature, refresh: int, switch: Switch | None
+) -> None:
+    curvature.check()
+    if refresh < 1:
+        raise InvalidInput("refresh", f"must be at least 1, got {refresh}")
+    if switch is not None:
+        switch.check()
+    if not layers(params):
+        raise InvalidInput("model", "has no dense or convolutional layer whose curvature is known")
+
+
+def _refreshed(
+    curvature: AbstractCurvature,
+    state: CurvatureState,
+    rows: dict[str, Rows],
+    key: Key[Array, ""],
+    exchange: AbstractExchange,
+) -> tuple[dict[str, Any], Int[Array, " 2"]]:
+    """Every layer's new factor, and the counts."""
+    critical = jnp.bool_(True) if state.switch is None else state.switch.critical
+    factors = {
+        path: curvature.refresh(
+            state.factors[path], one, jax.random.fold_in(key, i), critical, exchange
+        )
+        for i, (path, one) in enumerate(rows.items())
+    }
+    return factors, state.refreshes.at[jnp.where(critical, 0, 1)].add(1)
 
 
 def trace(opt_state: optax.OptState) -> dict[str, Any]:

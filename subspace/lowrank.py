@@ -95,7 +95,7 @@ def factor(kept: Kept, total: int, damping: Any) -> Factor:
     rows, root = kept
     inner = root @ kernel(rows, rows) @ root.T
     size = jnp.asarray(total * damping, inner.dtype)
-    lower = jnp.linalg.cholesky(inner + size * jnp.eye(len(inner), dtype=inner.dtype))
+    lower = jnp.linalg.cholesky(plus_identity(inner, size))
     half = jax.scipy.linalg.solve_triangular(lower, root, lower=True)
     return Factor(rows, half.T @ half)
 
@@ -117,10 +117,15 @@ def _at(rows: Rows, order: Array, exchange: AbstractExchange) -> Rows:
     return exchange.total(Rows(*(jnp.where(own[:, None], x[place], 0) for x in rows)))
 
 
+def plus_identity(matrix: Float[Array, "r r"], scale: Any) -> Float[Array, "r r"]:
+    """``A + cI``."""
+    return matrix + scale * jnp.eye(len(matrix), dtype=matrix.dtype)
+
+
 def _lifted(matrix: Float[Array, "r r"]) -> Float[Array, "r r"]:
     """The same, and positive definite in spite of rounding."""
     jitter = np.float32(_JITTER) * jnp.trace(matrix) / len(matrix)
-    return matrix + jitter * jnp.eye(len(matrix), dtype=matrix.dtype)
+    return plus_identity(matrix, jitter)
 
 
 def _combination(rows: Rows, kept: Rows) -> Float[Array, "n r"]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import PyTree
 
 from subspace.capture import others
 from subspace.stage import Span
@@ -70,19 +71,20 @@ def summarize(
     figures = {name: results.get(name) for name in _FIGURES}
     held_out = [one["validation_accuracy"] for one in records if "validation_accuracy" in one]
     figures["best_validation_accuracy"] = max(held_out, default=None)
-    phases = [_phase(span, [*records[:-1], results]) for span in trainer.spans]
-    for phase in phases:
-        if "refresh" in phase:
-            phase["without_curvature"] = others(trainer.weights.params)
+    ends = [*records[:-1], results]
+    phases = [_phase(span, ends, trainer.weights.params) for span in trainer.spans]
     return record | figures | {"phases": phases, "device": device(), "versions": versions()}
 
 
-def _phase(span: Span, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _phase(span: Span, records: Sequence[Mapping[str, Any]], params: PyTree) -> dict[str, Any]:
     """What was set for a phase, and the figures of its last epoch."""
     settings = {name: value for name, value in span.phase.to_json().items() if value is not None}
     ends = [record for record in records if record["epoch"] == span.end_epoch]
     shown = (*_FIGURES, *_COUNTS)
-    return settings | {name: end[name] for end in ends for name in shown if name in end}
+    found = {name: end[name] for end in ends for name in shown if name in end}
+    if "refresh" in settings:
+        found["without_curvature"] = others(params)
+    return settings | found
 
 
 def device() -> str:
