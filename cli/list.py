@@ -3,30 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from enum import StrEnum
+from typing import Annotated
+
+import typer
 
 from .show import make_console, number, print_table, say
 
 
-def list_() -> None:
+class Topic(StrEnum):
+    METHODS = "methods"
+    BASES = "bases"
+    ALLOCATIONS = "allocations"
+    MODELS = "models"
+    DATASETS = "datasets"
+    RATES = "rates"
+
+
+def list_(
+    topic: Annotated[Topic | None, typer.Argument(help="One of these alone, in full.")] = None,
+) -> None:
     """List the methods, bases, models, datasets and default learning rates."""
-    from subspace import data, defaults
+    from subspace import data
     from subspace.basis import BASES
     from subspace.models import MODELS
     from subspace.partition import ALLOCATIONS
     from subspace.registry import METHODS
 
-    _section("Methods", ((name, method.description) for name, method in METHODS.items()))
-    _section("Bases (--basis)", ((name, text) for name, (_, text) in BASES.items()))
-    _section("Allocations (--allocate)", ALLOCATIONS.items())
-    _section("Models (--model)", ((name, entry.description) for name, entry in MODELS.items()))
-    _section("Datasets (--dataset)", data.describe())
-    console = make_console()
-    say(console, "Default learning rates (--lr): the first row that fits", style="bold")
-    rows = (
-        ("", row.method, row.model, row.dataset, number(row.learning_rate, 6), row.source)
-        for row in defaults.LEARNING_RATES
-    )
-    print_table(console, ["", "method", "model", "dataset", "lr", "source"], rows, left=6)
+    if topic is Topic.MODELS:
+        _models()
+        return
+    sections = {
+        Topic.METHODS: ("Methods", ((n, method.description) for n, method in METHODS.items())),
+        Topic.BASES: ("Bases (--basis)", ((name, text) for name, (_, text) in BASES.items())),
+        Topic.ALLOCATIONS: ("Allocations (--allocate)", ALLOCATIONS.items()),
+        Topic.MODELS: (
+            "Models (--model); subspace list models shows their sizes",
+            ((name, entry.description) for name, entry in MODELS.items()),
+        ),
+        Topic.DATASETS: ("Datasets (--dataset)", data.describe()),
+    }
+    for name, (title, entries) in sections.items():
+        if topic in (None, name):
+            _section(title, entries)
+    if topic in (None, Topic.RATES):
+        _rates()
 
 
 def _section(title: str, entries: Iterable[tuple[str, str]]) -> None:
@@ -36,3 +57,27 @@ def _section(title: str, entries: Iterable[tuple[str, str]]) -> None:
     for name, text in entries:
         say(console, f"  {name:<{width}}  {text}")
     say(console, "")
+
+
+def _models() -> None:
+    from subspace.models import MODELS, size
+
+    console = make_console()
+    say(console, "Models (--model); D for 100 classes of 32x32x3 images", style="bold")
+    rows = (
+        ("", name, f"{size(name, (32, 32, 3), 100):,}", entry.source, entry.description)
+        for name, entry in MODELS.items()
+    )
+    print_table(console, ["", "model", "D", "arXiv", "what it is"], rows, left=2)
+
+
+def _rates() -> None:
+    from subspace import defaults
+
+    console = make_console()
+    say(console, "Default learning rates (--lr): the first row that fits", style="bold")
+    rows = (
+        ("", row.method, row.model, row.dataset, number(row.learning_rate, 6), row.source)
+        for row in defaults.LEARNING_RATES
+    )
+    print_table(console, ["", "method", "model", "dataset", "lr", "source"], rows, left=6)

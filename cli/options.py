@@ -41,7 +41,7 @@ DataDir = Annotated[
 ]
 Model = Annotated[
     str | None,
-    _option(_TASK, "fc, cnn, resnet8 or resnet32.", "fc"),
+    _option(_TASK, "fc, cnn, resnet8, vit, ...; `subspace list models` has all.", "fc"),
 ]
 Source = Annotated[
     Path | None,

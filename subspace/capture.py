@@ -129,7 +129,9 @@ def _is_layer(node: Any) -> bool:
         return plain and not isinstance(node.padding, str) and node.weight is not None
     if isinstance(node, eqx.nn.Linear):  # not one of scalars
         return isinstance(node.in_features, int) and isinstance(node.out_features, int)
-    return isinstance(node, Dense | Conv)
+    if isinstance(node, Conv):
+        return node.groups == 1
+    return isinstance(node, Dense)
 
 
 class _Tap(eqx.Module):
@@ -162,11 +164,12 @@ def _input(layer: Layer, x: Array) -> Float[Array, " a"]:
     """The input, of a convolution the mean of its patches; with a 1 for the bias."""
     if isinstance(layer, Conv):
         size, strides = layer.weight.shape[:2], (layer.stride, layer.stride)
-        pads = lax.padtype_to_pads(x.shape[:2], size, strides, layer.padding)
-        x = _mean_patch(x, size, strides, pads)
+        x = _mean_patch(x, size, strides, layer.pads(*x.shape[:2]))
     elif isinstance(layer, eqx.nn.Conv2d):
         image = jnp.transpose(x, (1, 2, 0))
         x = _mean_patch(image, layer.kernel_size, layer.stride, layer.padding)
+    elif x.ndim > 1:  # at every position
+        x = x.mean(axis=tuple(range(x.ndim - 1)))
     ones = () if layer.bias is None else (jnp.ones(1, x.dtype),)
     return lax.stop_gradient(jnp.concatenate([x, *ones]))
 

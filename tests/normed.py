@@ -7,7 +7,7 @@ import jax
 import pytest
 
 from subspace import models
-from subspace.models.layers import BatchNorm
+from subspace.models.norm import BatchNorm
 
 
 class Normed(eqx.Module):

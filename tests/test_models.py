@@ -52,12 +52,17 @@ def one_block():
 
 @pytest.mark.parametrize("name", MODELS)
 def test_every_name_makes_a_model_of_one_logit_a_class(name):
-    model, state = models.build(name, (20, 19, 3), 7, key=KEY)
-    images = jnp.zeros((2, 20, 19, 3))
-    logits, new = eqx.filter_eval_shape(models.apply, model, state, images)
+    images = jnp.zeros((2, 32, 36, 3))
+
+    def run(key):
+        model, state = models.build(name, (32, 36, 3), 7, key=key)
+        return state, models.apply(model, state, images)
+
+    old, (logits, new) = eqx.filter_eval_shape(run, KEY)
     assert logits == jax.ShapeDtypeStruct((2, 7), jnp.float32)
-    assert eqx.tree_equal(new, eqx.filter_eval_shape(lambda: state))
+    assert eqx.tree_equal(new, old)
     assert MODELS[name].description
+    assert MODELS[name].source
 
 
 @pytest.mark.parametrize(

@@ -1,24 +1,29 @@
 """The model zoo: Equinox modules of one example, and the functions that treat them all alike.
 
 ``build`` makes a model by name, ``apply`` runs a batch through it or through a model of your own,
-``parameter_count`` counts. ``MODELS`` lists the names.
+``parameter_count`` counts. ``MODELS`` lists the names; a family is imported when one of its models
+is made: ``from subspace.models.vgg import vgg`` has the arguments that it takes beside these.
 """
 
 from __future__ import annotations
 
 import difflib
 import functools
+import importlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from subspace.errors import InvalidInput
 from subspace.models.cnn import CNN
 from subspace.models.fc import FC
-from subspace.models.layers import BatchNorm, Conv, Dense, max_pool, with_axis, with_momentum
+from subspace.models.layers import Conv, Dense
+from subspace.models.norm import BatchNorm, with_axis, with_momentum
+from subspace.models.pool import max_pool
 from subspace.models.resnet import ResNet
 
 __all__ = [
@@ -34,6 +39,7 @@ __all__ = [
     "build",
     "max_pool",
     "parameter_count",
+    "size",
     "with_axis",
     "with_momentum",
 ]
@@ -45,20 +51,88 @@ class Entry(NamedTuple):
     Attributes:
         description: one line for people.
         make: ``make(in_shape, classes, *, key)``, which returns an Equinox module.
+        source: the paper, by its arXiv number, or whatever says where it is from.
     """
 
     description: str
     make: Callable[..., eqx.Module]
+    source: str = ""
+
+
+def _of(family: str, maker: str, **arguments: Any) -> Callable[..., eqx.Module]:
+    """A maker of a module that isn't imported until it is called."""
+
+    def make(*shape: Any, key: PRNGKeyArray) -> eqx.Module:
+        module = importlib.import_module(f"subspace.models.{family}")
+        return getattr(module, maker)(*shape, key=key, **arguments)
+
+    return make
+
+
+def _option_a(blocks: int) -> Entry:
+    return Entry(
+        f"residual network of {6 * blocks + 2} layers, shortcuts without parameters",
+        _of("cifar_resnet", "cifar_resnet", blocks=blocks),
+        "1512.03385",
+    )
 
 
 MODELS: dict[str, Entry] = {
-    "fc": Entry("fully connected, one hidden layer of 128 units", FC),
-    "cnn": Entry("three 3x3 convolutions and a hidden layer of 64 units", CNN),
-    "resnet8": Entry("residual network of 8 layers, batch normalisation", ResNet),
+    "fc": Entry("fully connected, one hidden layer of 128 units", FC, "2011.04720"),
+    "cnn": Entry("three 3x3 convolutions and a hidden layer of 64 units", CNN, "2011.04720"),
+    "resnet8": Entry("residual network of 8 layers, batch normalisation", ResNet, "2011.04720"),
     "resnet32": Entry(
-        "residual network of 32 layers, batch normalisation", functools.partial(ResNet, blocks=5)
+        "residual network of 32 layers, batch normalisation",
+        functools.partial(ResNet, blocks=5),
+        "2011.04720",
+    ),
+    "resnet8_a": _option_a(1),
+    "resnet20": _option_a(3),
+    "resnet32_a": _option_a(5),
+    "resnet44": _option_a(7),
+    "resnet56": _option_a(9),
+    "resnet110": _option_a(18),
+    "resnet18": Entry(
+        "18 layers of 64 to 512 channels, for small images",
+        _of("resnet18", "resnet18"),
+        "1512.03385",
+    ),
+    "resnet18_imagenet": Entry(
+        "18 layers of 64 to 512 channels, for large images",
+        _of("resnet18", "resnet18", stem="imagenet"),
+        "1512.03385",
+    ),
+    "se_resnet18": Entry(
+        "ResNet-18 with squeeze and excitation", _of("resnet18", "se_resnet18"), "1709.01507"
+    ),
+    "vgg11_bn": Entry("8 convolutions, 3 dense layers", _of("vgg", "vgg"), "1409.1556"),
+    "vgg16_bn": Entry("13 convolutions, 3 dense layers", _of("vgg", "vgg", depth=16), "1409.1556"),
+    "mobilenet": Entry("separable convolutions", _of("mobilenet", "mobilenet"), "1704.04861"),
+    "shufflenet_v2": Entry(
+        "shuffled halves of the channels", _of("shufflenet", "shufflenet_v2"), "1807.11164"
+    ),
+    "squeezenet": Entry(
+        "squeezed channels, no dense layer", _of("squeezenet", "squeezenet"), "1602.07360"
+    ),
+    "efficientnet_b0": Entry(
+        "inverted bottlenecks with attention", _of("efficientnet", "efficientnet"), "1905.11946"
+    ),
+    "densenet121": Entry(
+        "layers that see all before them", _of("densenet", "densenet"), "1608.06993"
+    ),
+    "googlenet": Entry("nine modules of four branches", _of("googlenet", "googlenet"), "1409.4842"),
+    "inception_v3": Entry(
+        "factored convolutions in branches", _of("inception", "inception_v3"), "1512.00567"
+    ),
+    "xception": Entry(
+        "separable convolutions in residual blocks", _of("xception", "xception"), "1610.02357"
+    ),
+    "nasnet": Entry("cells found by a search, NASNet-A", _of("nasnet", "NASNet"), "1707.07012"),
+    "vit": Entry(
+        "vision transformer, patches of 4x4 pixels", _of("transformer", "ViT"), "2010.11929"
     ),
 }
+"""What ``build`` takes; put your own in."""
 
 
 def build(
@@ -105,6 +179,22 @@ def apply(
 def parameter_count(model: PyTree) -> int:
     """How many parameters the model has: D, the floating-point numbers in its JAX arrays."""
     return sum(leaf.size for leaf in jax.tree.leaves(eqx.filter(model, eqx.is_inexact_array)))
+
+
+def size(name: str, in_shape: tuple[int, int, int], classes: int) -> int:
+    """D of a model that isn't made.
+
+    Raises:
+        InvalidInput: as `build` does.
+    """
+    key = jax.ShapeDtypeStruct((), jax.eval_shape(lambda: jax.random.key(0)).dtype)
+    shapes, _ = eqx.filter_eval_shape(lambda key: build(name, in_shape, classes, key=key), key)
+    leaves = jax.tree.leaves(shapes, is_leaf=lambda x: isinstance(x, jax.ShapeDtypeStruct))
+    return sum(
+        leaf.size
+        for leaf in leaves
+        if isinstance(leaf, jax.ShapeDtypeStruct) and jnp.issubdtype(leaf.dtype, jnp.floating)
+    )
 
 
 def _check_name(name: str) -> None:

@@ -7,7 +7,8 @@ import jax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from subspace.errors import InvalidInput
-from subspace.models.layers import Conv, Dense, max_pool
+from subspace.models.layers import Conv, Dense
+from subspace.models.pool import max_pool
 
 
 def _after_convolutions(side: int) -> int:

@@ -6,45 +6,28 @@ Weights start Glorot-uniform and biases at zero, as in Gressmann et al., arXiv 2
 
 from __future__ import annotations
 
-import dataclasses
-import functools
 import math
-from collections.abc import Sequence
-from typing import Any, Literal, TypeVar
+from typing import Literal
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-Model = TypeVar("Model")
+from subspace.models.convolve import Pads, convolve
 
 
-def _glorot_uniform(key: PRNGKeyArray, shape: tuple[int, ...]) -> Array:
+def _glorot_uniform(key: PRNGKeyArray, shape: tuple[int, ...], groups: int = 1) -> Array:
     """Uniform within ±√(6 / (fan_in + fan_out)): Glorot and Bengio, AISTATS 2010, equation 16."""
     positions = math.prod(shape[:-2])
-    limit = math.sqrt(6 / (positions * (shape[-2] + shape[-1])))
+    limit = math.sqrt(6 / (positions * (shape[-2] + shape[-1] // groups)))
     # The numbers that `shape` itself would give, but XLA compiles a flat draw 5 times faster.
     flat = jax.random.uniform(key, (math.prod(shape),), jnp.float32, -limit, limit)
     return flat.reshape(shape)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Constant:
-    """``size`` float32 copies of ``value``, which ``eqx.nn.make_with_state`` makes into an array.
-
-    No array until then (Equinox takes NumPy's for parameters too), so that no count includes it.
-    """
-
-    value: float
-    size: int
-
-    def __jax_array__(self) -> Array:
-        return jnp.full(self.size, self.value, jnp.float32)
-
-
 class Dense(eqx.Module):
-    """An affine map ``x @ weight + bias``.
+    """An affine map ``x @ weight + bias``, of one vector or of one at each position.
 
     Attributes:
         weight: shape ``(inputs, outputs)``.
@@ -58,157 +41,63 @@ class Dense(eqx.Module):
         self.weight = _glorot_uniform(key, (inputs, outputs))
         self.bias = jnp.zeros(outputs, jnp.float32)
 
-    def __call__(self, x: Float[Array, " inputs"]) -> Float[Array, " outputs"]:
-        return x @ self.weight + self.bias
+    def __call__(self, x: Float[Array, "*positions inputs"]) -> Float[Array, "*positions outputs"]:
+        return x @ self.weight + self.bias.reshape((1,) * (x.ndim - 1) + self.bias.shape)
+
+
+Padding = Literal["VALID", "SAME"] | int | tuple[int, int]
 
 
 class Conv(eqx.Module):
     """A two-dimensional convolution (cross-correlation) of one image, channels last.
 
     Attributes:
-        weight: shape ``(size, size, inputs, outputs)``.
+        weight: shape ``(rows, columns, inputs / groups, outputs)``.
         bias: shape ``(outputs,)``, or ``None``.
         stride: pixels between neighbouring outputs, the same in both directions.
         padding: ``"VALID"`` for none; ``"SAME"`` for zeros such that the output has
-            ``ceil(height / stride)`` rows, the odd one of them at the bottom and right.
+            ``ceil(height / stride)`` rows, the odd one of them at the bottom and right; a number
+            of zeros on every side; or one for above and below and one for left and right.
+        groups: into how many the channels are divided, each convolved by itself.
     """
 
-    weight: Float[Array, "size size inputs outputs"]
+    weight: Float[Array, "rows columns inputs outputs"]
     bias: Float[Array, " outputs"] | None
     stride: int = eqx.field(static=True)
-    padding: Literal["VALID", "SAME"] = eqx.field(static=True)
+    padding: Padding = eqx.field(static=True)
+    groups: int = eqx.field(static=True, default=1)
 
     def __init__(
         self,
         inputs: int,
         outputs: int,
-        size: int,
+        size: int | tuple[int, int],
         *,
         key: PRNGKeyArray,
         stride: int = 1,
-        padding: Literal["VALID", "SAME"] = "VALID",
+        padding: Padding = "VALID",
         bias: bool = True,
+        groups: int = 1,
     ):
-        self.weight = _glorot_uniform(key, (size, size, inputs, outputs))
+        """A layer with kernels of ``size``² or, for a pair, rows times columns of pixels."""
+        rows, columns = (size, size) if isinstance(size, int) else size
+        self.weight = _glorot_uniform(key, (rows, columns, inputs // groups, outputs), groups)
         self.bias = jnp.zeros(outputs, jnp.float32) if bias else None
         self.stride = stride
         self.padding = padding
+        self.groups = groups
+
+    def pads(self, height: int, width: int) -> Pads:
+        """The zeros put (above, below) and (left, right) of an image."""
+        if isinstance(self.padding, str):
+            strides = (self.stride, self.stride)
+            size = self.weight.shape[:2]
+            over, beside = jax.lax.padtype_to_pads((height, width), size, strides, self.padding)
+            return over, beside
+        both = self.padding
+        down, along = (both, both) if isinstance(both, int) else both
+        return (down, down), (along, along)
 
     def __call__(self, x: Float[Array, "height width inputs"]) -> Float[Array, "rows cols outputs"]:
-        # `vmap` folds its axis into this batch axis of one, so a batch is one convolution.
-        y = jax.lax.conv_general_dilated(
-            x[None],
-            self.weight,
-            window_strides=(self.stride, self.stride),
-            padding=self.padding,
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        )[0]
+        y = convolve(x, self.weight, self.stride, self.pads(*x.shape[:2]), self.groups)
         return y if self.bias is None else y + self.bias[None, None]
-
-
-class BatchNorm(eqx.Module):
-    """Batch normalisation of one image of a batch, per channel, with running statistics.
-
-    Ioffe and Szegedy, arXiv 1502.03167: ``scale * (x - mean) / sqrt(variance + eps) + shift``.
-    In training, mean and variance are those of the whole batch: over the pixels of this image and
-    over the named axes ``axis_name``. They and the running statistics are float32. The variance is
-    taken of the centred values, in a second pass, so rounding can't turn it negative. It is the
-    biased one (divided by the count) for the running statistics too (PyTorch's are unbiased): a
-    model evaluates with the average of what it trained with.
-
-    Build one with ``BatchNorm.of(channels)`` and the state with ``eqx.nn.make_with_state``; call it
-    under ``jax.vmap(..., axis_name="batch")``. ``eqx.nn.inference_mode`` switches it to the running
-    statistics.
-
-    Attributes:
-        scale: γ, shape ``(channels,)``.
-        shift: β, shape ``(channels,)``.
-        running: where the state holds the running (mean, variance), each of shape ``(channels,)``.
-        inference: use the running statistics, and leave them as they are.
-        axis_name: the axes of ``vmap`` or ``shard_map`` that make up the batch (see ``with_axis``).
-        eps: added to the variance.
-        momentum: the share of the old running statistics that each batch keeps (PyTorch counts the
-            rest, 0.1). DLDR's release has these defaults, Keras 1e-3 and 0.99.
-    """
-
-    scale: Float[Array, " channels"]
-    shift: Float[Array, " channels"]
-    running: eqx.nn.StateIndex
-    inference: bool = False
-    axis_name: str | tuple[str, ...] = eqx.field(static=True, default="batch")
-    eps: float = eqx.field(static=True, default=1e-5)
-    momentum: float = eqx.field(static=True, default=0.9)
-
-    @staticmethod
-    def of(channels: int) -> BatchNorm:
-        """A layer with scale 1, shift 0 and, in the state, mean 0 and variance 1."""
-        return BatchNorm(
-            scale=jnp.ones(channels, jnp.float32),
-            shift=jnp.zeros(channels, jnp.float32),
-            running=eqx.nn.StateIndex((_Constant(0.0, channels), _Constant(1.0, channels))),
-        )
-
-    def __call__(
-        self, x: Float[Array, "height width channels"], state: eqx.nn.State
-    ) -> tuple[Float[Array, "height width channels"], eqx.nn.State]:
-        x = x.astype(jnp.float32)
-        if self.inference:
-            mean, variance = state.get(self.running)
-        else:
-            mean = self._batch_mean(x)
-            variance = self._batch_mean(jnp.square(x - mean[None, None]))
-            state = state.set(self.running, self._blend(state, mean, variance))
-        slope = self.scale * jax.lax.rsqrt(variance + self.eps)
-        return (x - mean[None, None]) * slope[None, None] + self.shift[None, None], state
-
-    def _batch_mean(self, x: Float[Array, "height width channels"]) -> Float[Array, " channels"]:
-        # Shards are of equal size, so the mean of their means is the mean of the batch.
-        # One axis at a time, so that devices exchange means, not what each example adds to them.
-        axes = (self.axis_name,) if isinstance(self.axis_name, str) else self.axis_name
-        return functools.reduce(jax.lax.pmean, axes, jnp.mean(x, axis=(0, 1)))
-
-    def _blend(self, state: eqx.nn.State, *batch: Float[Array, " channels"]) -> tuple[Array, ...]:
-        keep = self.momentum
-        old = state.get(self.running)
-        return tuple(
-            keep * o + (1 - keep) * jax.lax.stop_gradient(b)
-            for o, b in zip(old, batch, strict=True)
-        )
-
-
-def with_axis(model: Model, axis_name: str | Sequence[str]) -> Model:
-    """The same model, whose batch normalisation takes its statistics over ``axis_name``.
-
-    Args:
-        model: any PyTree; only its ``BatchNorm`` layers change. Parameters and state stay valid.
-        axis_name: one or several names of axes, for example ``("batch", "data")`` inside a
-            ``jax.shard_map`` over ``"data"`` whose shards are of equal size. That needs
-            ``check_vma=False``: with the check, JAX (0.10 to 0.12) takes no axis of ``vmap``.
-    """
-    names = axis_name if isinstance(axis_name, str) else tuple(axis_name)
-    return _changed(model, axis_name=names)
-
-
-def with_momentum(model: Model, momentum: float) -> Model:
-    """The same model, whose running statistics keep this share of the old ones at each batch."""
-    return _changed(model, momentum=momentum)
-
-
-def _changed(model: Model, **fields: Any) -> Model:
-    """The same model with other fields in its ``BatchNorm`` layers."""
-
-    def change(node):
-        return dataclasses.replace(node, **fields) if isinstance(node, BatchNorm) else node
-
-    return jax.tree.map(change, model, is_leaf=lambda node: isinstance(node, BatchNorm))
-
-
-def max_pool(x: Float[Array, "height width channels"]) -> Float[Array, "rows cols channels"]:
-    """The largest value of each 2×2 square; an odd last row or column is dropped.
-
-    Written as a reshape, whose gradient is faster on a CPU than that of ``reduce_window``. Equal
-    largest values share the gradient equally.
-    """
-    rows, cols, channels = x.shape[0] // 2, x.shape[1] // 2, x.shape[2]
-    squares = x[: 2 * rows, : 2 * cols].reshape(rows, 2, cols, 2, channels)
-    return squares.max(axis=(1, 3))

@@ -8,48 +8,35 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from subspace.errors import InvalidInput
-from subspace.models.layers import BatchNorm, Conv, Dense
+from subspace.models.blocks import ConvNorm
+from subspace.models.layers import Dense
 
 WIDTHS = (16, 32, 64)
 """Channels of the three stages. The second and third halve the height and the width."""
 
 
-class NormedConv(eqx.Module):
-    """A convolution without bias, then batch normalisation."""
-
-    conv: Conv
-    norm: BatchNorm
-
-    def __init__(self, inputs: int, outputs: int, size: int, *, key: PRNGKeyArray, stride: int = 1):
-        self.conv = Conv(inputs, outputs, size, key=key, stride=stride, padding="SAME", bias=False)
-        self.norm = BatchNorm.of(outputs)
-
-    def __call__(
-        self, x: Float[Array, "height width inputs"], state: eqx.nn.State
-    ) -> tuple[Float[Array, "rows cols outputs"], eqx.nn.State]:
-        return self.norm(self.conv(x), state)
-
-
 class Block(eqx.Module):
     """Two 3×3 convolutions beside a shortcut, which is a 1×1 convolution or the identity."""
 
-    first: NormedConv
-    second: NormedConv
-    shortcut: NormedConv | None
+    first: ConvNorm
+    second: ConvNorm
+    shortcut: ConvNorm | None
 
     def __init__(self, inputs: int, outputs: int, *, key: PRNGKeyArray, stride: int, project: bool):
         keys = jax.random.split(key, 3)
-        self.first = NormedConv(inputs, outputs, 3, key=keys[0], stride=stride)
-        self.second = NormedConv(outputs, outputs, 3, key=keys[1])
+        self.first = ConvNorm(inputs, outputs, 3, key=keys[0], stride=stride)
+        self.second = ConvNorm(outputs, outputs, 3, key=keys[1], activation=None)
         self.shortcut = (
-            NormedConv(inputs, outputs, 1, key=keys[2], stride=stride) if project else None
+            ConvNorm(inputs, outputs, 1, key=keys[2], stride=stride, activation=None)
+            if project
+            else None
         )
 
     def __call__(
         self, x: Float[Array, "height width inputs"], state: eqx.nn.State
     ) -> tuple[Float[Array, "rows cols outputs"], eqx.nn.State]:
         y, state = self.first(x, state)
-        y, state = self.second(jax.nn.relu(y), state)
+        y, state = self.second(y, state)
         if self.shortcut is not None:
             x, state = self.shortcut(x, state)
         return jax.nn.relu(x + y), state
@@ -72,7 +59,7 @@ class ResNet(eqx.Module):
         ```
     """
 
-    stem: NormedConv
+    stem: ConvNorm
     blocks: tuple[Block, ...]
     output: Dense
 
@@ -87,7 +74,7 @@ class ResNet(eqx.Module):
         if blocks < 1:
             raise InvalidInput("model", f"a ResNet needs blocks >= 1 in a stage, got {blocks}")
         stem_key, output_key, *keys = jax.random.split(key, 2 + len(WIDTHS) * blocks)
-        self.stem = NormedConv(in_shape[2], WIDTHS[0], 3, key=stem_key)
+        self.stem = ConvNorm(in_shape[2], WIDTHS[0], 3, key=stem_key)
         layers, inputs = [], WIDTHS[0]
         for index, block_key in enumerate(keys):
             stage, position = divmod(index, blocks)
@@ -103,7 +90,6 @@ class ResNet(eqx.Module):
     ) -> tuple[Float[Array, " classes"], eqx.nn.State]:
         """The logits of one image, and the state with this batch in its running statistics."""
         x, state = self.stem(x, state)
-        x = jax.nn.relu(x)
         for block in self.blocks:
             x, state = block(x, state)
         return self.output(jnp.mean(x, axis=(0, 1))), state

@@ -91,6 +91,21 @@ def test_list_names_everything(cli: Cli):
         assert any(words[:4] == wanted for words in lines)
 
 
+def test_list_of_models_has_sizes_and_sources(cli: Cli):
+    lines = [line.split() for line in cli("list", "models").stdout.splitlines()]
+    named = {words[0]: words[1:] for words in lines if words}
+    assert all(named[name][1] == MODELS[name].source for name in MODELS)
+    assert named["vgg11_bn"][0] == "28,518,244"
+    assert named["squeezenet"][0] == "781,156"
+
+
+def test_list_of_one_topic(cli: Cli):
+    shown = cli("list", "bases").stdout
+    assert "hadamard" in shown
+    assert "digits" not in shown
+    check(cli("list", "colours"), "colours", "datasets")
+
+
 def test_help_tells_the_defaults(cli: Cli, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setenv("TERMINAL_WIDTH", "200")
@@ -107,7 +122,7 @@ def test_help_tells_the_defaults(cli: Cli, monkeypatch: pytest.MonkeyPatch):
             continue  # depend on others, or are put in words
         plain = f"{value:g}" if isinstance(value, float) else str(value)
         assert re.match(rf"{re.escape(plain)}\b", said[1]), name
-    for name in (*METHODS, *MODELS):
+    for name in (*METHODS, "subspace list models"):
         assert re.search(rf"\b{name}\b", shown)
 
 

@@ -1,0 +1,112 @@
+"""Convolutions, each in the way that is fast where it runs.
+
+XLA's convolutions on a CPU are as fast as its products of matrices except for three kinds, which
+are written as those or as sums of shifted views: kernels of one pixel (their gradient takes 3 to 8
+times as long as a product's), tiny images with many channels (up to 60 times), and channels that
+are convolved each by itself (20 to 100 times). ``benchmarks/models.py`` shows what it is worth.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from subspace.models.pool import view
+
+Pads = tuple[tuple[int, int], tuple[int, int]]
+
+_TINY = 16  # pixels of output, up to which a product with all patches is faster on a CPU
+
+
+def convolve(
+    x: Float[Array, "height width c"],
+    weight: Float[Array, "h w i o"],
+    stride: int,
+    pads: Pads,
+    groups: int = 1,
+) -> Float[Array, "rows cols o"]:
+    """The cross-correlation of one image with kernels.
+
+    Args:
+        x: one image.
+        weight: kernels, of ``c / groups`` inputs.
+        stride: pixels between neighbouring outputs.
+        pads: zeros (above, below) and (left, right).
+        groups: into how many the channels are divided.
+    """
+    height, width, inputs, outputs = weight.shape
+    unpadded = not any((*pads[0], *pads[1]))
+    if groups == 1 and height == width == 1 and unpadded:
+        return x[::stride, ::stride] @ weight[0, 0]
+    if jax.default_backend() == "cpu":
+        if inputs == 1 and outputs == groups == x.shape[2]:
+            return _depthwise(stride, pads, x, weight)
+        if groups == 1 and _outputs(x, weight, stride, pads) <= _TINY:
+            patches = jnp.concatenate(_views(stride, pads, x, height, width), axis=-1)
+            return patches @ weight.reshape(-1, outputs)
+    # `vmap` folds its axis into this batch axis of one, so a batch is one convolution.
+    return jax.lax.conv_general_dilated(
+        x[None],
+        weight,
+        (stride, stride),
+        pads,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=groups,
+    )[0]
+
+
+def _outputs(x: Array, weight: Array, stride: int, pads: Pads) -> int:
+    rows, columns = (
+        (side + sum(pad) - size) // stride + 1
+        for side, size, pad in zip(x.shape, weight.shape, pads, strict=False)
+    )
+    return rows * columns
+
+
+def _views(stride: int, pads: Pads, x: Array, height: int, width: int) -> list[Array]:
+    """What each pixel of a kernel sees, an image of the output's size each."""
+    x = jnp.pad(x, (*pads, (0, 0)))
+    return [
+        view(view(x, 0, i, height, stride), 1, j, width, stride)
+        for i in range(height)
+        for j in range(width)
+    ]
+
+
+def _sum(stride: int, pads: Pads, x: Array, weight: Array) -> Array:
+    """``Σ_ij x[stride·r + i, stride·c + j] weight[i, j]``, each channel by itself."""
+    height, width, _, channels = weight.shape
+    seen = _views(stride, pads, x, height, width)
+    kernel = weight.reshape(-1, 1, 1, channels)
+    return functools.reduce(jnp.add, [part * kernel[i] for i, part in enumerate(seen)])
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _depthwise(stride: int, pads: Pads, x: Array, weight: Array) -> Array:
+    return _sum(stride, pads, x, weight)
+
+
+def _forward(stride: int, pads: Pads, x: Array, weight: Array) -> tuple[Array, tuple[Array, Array]]:
+    return _sum(stride, pads, x, weight), (x, weight)
+
+
+def _backward(
+    stride: int, pads: Pads, saved: tuple[Array, Array], cotangent: Array
+) -> tuple[Array, Array]:
+    """The kernel's gradient adds up products row by row, as XLA's reductions of them are slow."""
+    x, weight = saved
+    to_image = jax.linear_transpose(lambda image: _sum(stride, pads, image, weight), x)
+    height, width = weight.shape[:2]
+
+    def of_pixel(seen: Array) -> Array:
+        rows = [seen[row] * cotangent[row] for row in range(len(cotangent))]
+        return jnp.sum(jax.lax.optimization_barrier(functools.reduce(jnp.add, rows)), axis=0)
+
+    gradient = [of_pixel(seen) for seen in _views(stride, pads, x, height, width)]
+    return to_image(cotangent)[0], jnp.stack(gradient).reshape(weight.shape)
+
+
+_depthwise.defvjp(_forward, _backward)

@@ -1,0 +1,115 @@
+"""The ResNets of ImageNet with basic blocks, for small images too, and with channel attention."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from jaxtyping import PRNGKeyArray
+
+from subspace.errors import InvalidInput
+from subspace.models.blocks import ConvNorm, Excite, Plain, Residual, Series, keys_of
+from subspace.models.layers import Dense
+from subspace.models.pool import MaxPool, mean_pixel
+
+WIDTHS = (64, 128, 256, 512)
+
+
+def resnet18(
+    in_shape: tuple[int, int, int],
+    classes: int,
+    *,
+    key: PRNGKeyArray,
+    blocks: Sequence[int] = (2, 2, 2, 2),
+    stem: str = "cifar",
+) -> Series:
+    """Four stages of basic blocks: He et al., arXiv 1512.03385.
+
+    11,220,132 parameters for 100 classes with the stem for small images, a 3×3 convolution;
+    11,689,512 for 1,000 classes with that for large ones, a 7×7 convolution and a pooling, which
+    make a sixteenth of the pixels.
+
+    Args:
+        in_shape: (height, width, channels).
+        classes: how many logits.
+        key: from ``jax.random.key``.
+        blocks: of each stage; (3, 4, 6, 3) makes a ResNet-34.
+        stem: ``"cifar"`` for small images or ``"imagenet"`` for large ones.
+
+    Raises:
+        InvalidInput: there is no such stem.
+    """
+    keys = keys_of(key)
+
+    def block(inputs: int, outputs: int, stride: int) -> Residual:
+        first = ConvNorm(inputs, outputs, 3, key=next(keys), stride=stride, padding=1)
+        second = ConvNorm(outputs, outputs, 3, key=next(keys), padding=1, activation=None)
+        shortcut = None
+        if stride > 1 or inputs != outputs:
+            shortcut = ConvNorm(
+                inputs, outputs, 1, key=next(keys), stride=stride, padding=0, activation=None
+            )
+        return Residual(Series(first, second), shortcut)
+
+    if stem == "cifar":
+        first = [ConvNorm(in_shape[2], 64, 3, key=next(keys), padding=1)]
+    elif stem == "imagenet":
+        large = ConvNorm(in_shape[2], 64, 7, key=next(keys), stride=2, padding=3)
+        first = [large, Plain(MaxPool(3, 2, 1))]
+    else:
+        raise InvalidInput("model", f"resnet18 has no stem {stem!r}; use cifar or imagenet")
+    output = Dense(WIDTHS[-1], classes, key=next(keys))
+    return Series(*first, *_stages(block, blocks), Plain(mean_pixel), Plain(output))
+
+
+def se_resnet18(
+    in_shape: tuple[int, int, int],
+    classes: int,
+    *,
+    key: PRNGKeyArray,
+    blocks: Sequence[int] = (2, 2, 2, 2),
+) -> Series:
+    """The same stages with squeeze and excitation: Hu et al., arXiv 1709.01507.
+
+    11,314,012 parameters for 100 classes.
+
+    Args:
+        in_shape: (height, width, channels).
+        classes: how many logits.
+        key: from ``jax.random.key``.
+        blocks: of each stage.
+    """
+    keys = keys_of(key)
+
+    def block(inputs: int, outputs: int, stride: int) -> Residual:
+        body = Series(
+            ConvNorm(inputs, outputs, 3, key=next(keys), stride=stride, padding=1, bias=True),
+            ConvNorm(outputs, outputs, 3, key=next(keys), padding=1, bias=True),
+            Plain(Excite(outputs, outputs // 16, key=next(keys))),
+        )
+        shortcut = None
+        if stride > 1 or inputs != outputs:
+            shortcut = ConvNorm(
+                inputs,
+                outputs,
+                1,
+                key=next(keys),
+                stride=stride,
+                padding=0,
+                bias=True,
+                activation=None,
+            )
+        return Residual(body, shortcut)
+
+    stem = ConvNorm(in_shape[2], 64, 3, key=next(keys), padding=1, bias=True)
+    output = Dense(WIDTHS[-1], classes, key=next(keys))
+    return Series(stem, *_stages(block, blocks), Plain(mean_pixel), Plain(output))
+
+
+def _stages(block, counts: Sequence[int]) -> list[Residual]:
+    """All stages but the first halve the image in their first block."""
+    made, inputs = [], WIDTHS[0]
+    for stage, (count, outputs) in enumerate(zip(counts, WIDTHS, strict=True)):
+        for index in range(count):
+            made.append(block(inputs, outputs, 2 if stage and not index else 1))
+            inputs = outputs
+    return made
