@@ -27,8 +27,8 @@ def describes_a_run(*without: str) -> Callable[[Callable[..., None]], Callable[.
 
         def whole(**values: Any) -> None:
             given = {one.name: values.pop(one.name) for one in described}
-            if "data_dir" in given:
-                given["data_dir"] = absolute(given["data_dir"])
+            for name in {"data_dir", "init_from"} & given.keys():
+                given[name] = absolute(given[name])
             given = {name: value for name, value in given.items() if value is not None}
             command(given=given, **values)
 

@@ -19,6 +19,7 @@ _FLAGS = {
     "method": "METHOD",
     "run": "RUN",
     "folder": "DIR",
+    "file": "FILE",
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,13 +16,16 @@ def evaluate(
     run: options.Run,
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
     data_dir: options.DataDirNow = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="A .safetensors file of weights, instead of the run's.")
+    ] = None,
     json: options.Json = False,
 ) -> None:
     """Measure the loss and accuracy of a run's newest checkpoint on a split."""
     from subspace import run as library
     from subspace.folder import RunFolder
 
-    record = library.evaluate(RunFolder(run), split, absolute(data_dir))
+    record = library.evaluate(RunFolder(run), split, absolute(data_dir), weights)
     for step in record.pop("damaged"):
         typer.echo(f"Warning: the checkpoint of step {step} is damaged", err=True)
     if json:

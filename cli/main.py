@@ -10,6 +10,7 @@ from .compare import compare
 from .dimension import dimension
 from .errors import OneLineErrors
 from .evaluate import evaluate
+from .export import apply, export
 from .launch import launch
 from .list import list_
 from .probe import probe
@@ -28,6 +29,8 @@ app = typer.Typer(
 app.command()(run)
 app.command()(evaluate)
 app.command()(compare)
+app.command()(export)
+app.command()(apply)
 app.command()(replay)
 app.command()(reproduce)
 app.command()(tune)

@@ -43,6 +43,10 @@ Model = Annotated[
     str | None,
     _option(_TASK, "fc, cnn, resnet8, vit, ...; `subspace list models` has all.", "fc"),
 ]
+InitFrom = Annotated[
+    Path | None,
+    _option(_TASK, "Weights to begin with: a finished run, or a .safetensors file.", "none"),
+]
 Source = Annotated[
     Path | None,
     _option(_TASK, "A finished run to go on from: its weights, its trajectory.", "none", "--from"),

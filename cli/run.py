@@ -34,6 +34,7 @@ def run(
     preset: options.Preset = None,
     then: options.Then = None,
     source: options.Source = None,
+    init_from: options.InitFrom = None,
     dataset: options.Dataset = None,
     data_dir: options.DataDir = None,
     model: options.Model = None,
@@ -95,7 +96,7 @@ def run(
     given: dict[str, Any] = dict(locals())
     for name in ("then", "out", "resume", "json", "tensorboard", *_JOINING):
         del given[name]
-    given |= {"data_dir": absolute(data_dir), "source": absolute(source)}
+    given |= {name: absolute(given[name]) for name in ("data_dir", "source", "init_from")}
     _check_method(method, resume)
     _join(distributed, coordinator, num_processes, process_id, workers)
     if tensorboard:

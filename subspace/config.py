@@ -28,6 +28,7 @@ class RunConfig:
             directions of its own with the exchanges ``"independent"`` and ``"split"``, so that it
             is part of what the run is.
         source: folder of a finished run, from whose end, or on whose trajectory, this one goes on.
+        init_from: a file of weights, or a finished run, that this one begins with.
         epochs_before: that run's, so that data order and random directions don't start over.
         phases: one after the other.
     """
@@ -44,6 +45,7 @@ class RunConfig:
     workers: int | None
     data_dir: str | None
     source: str | None
+    init_from: str | None
     epochs_before: int
     phases: tuple[Phase, ...]
 
@@ -84,6 +86,7 @@ class RunConfig:
             "workers": None,
             "data_dir": None,
             "source": None,
+            "init_from": None,
             "epochs_before": 0,
         }
         phases: list[Phase] = []
@@ -131,6 +134,8 @@ class RunConfig:
             raise InvalidInput("seed", f"must be between 0 and 4294967295, got {self.seed}")
         if self.workers is not None and not 1 <= self.workers < 2**31:
             raise InvalidInput("workers", f"must be at least 1, got {self.workers}")
+        if self.init_from is not None and self.source is not None:
+            raise InvalidInput("init_from", "the run goes on from another one; leave one out")
         if self.epochs_before < 0:
             raise InvalidInput("epochs_before", f"must be 0 or more, got {self.epochs_before}")
         for i, phase in enumerate(self.phases):
@@ -161,6 +166,7 @@ class RunConfig:
         Raises:
             InvalidInput: a field is missing or unknown, or its value can't be used.
         """
+        record = {"init_from": None} | dict(record)  # which older runs haven't
         expected = {field.name for field in fields(cls)}
         if record.keys() != expected or not record["phases"]:
             odd = ", ".join(sorted(record.keys() ^ expected))

@@ -62,7 +62,7 @@ def replay(
     _check_out(out)
     config = replace(config, data_dir=data_dir or config.data_dir)
     trainer = Trainer(config, load(config), lambda fresh: read_source(config, fresh, None))
-    slopes = _all_slopes(trainer, folder)
+    slopes = all_slopes(trainer, folder)
     logged = sum(len(rows) for rows in slopes)
     at = logged if step is None else min(step, logged)
     checkpoints = Checkpoints(folder.checkpoints)
@@ -101,8 +101,16 @@ def _check_out(out: Path | None) -> None:
         raise InvalidInput("out", f"there is no folder {out.parent}; make it first")
 
 
-def _all_slopes(trainer: Trainer, folder: RunFolder) -> list[Float[np.ndarray, "_ _"]]:
-    """The coordinates of every phase, up to the first record that isn't whole."""
+def parameters(trainer: Trainer, slopes: Sequence[Float[np.ndarray, "_ _"]]) -> PyTree:
+    """The parameters after all these steps, phase by phase."""
+    ((_, params),) = _path(trainer, slopes, [sum(len(rows) for rows in slopes)])
+    return params
+
+
+def all_slopes(
+    trainer: Trainer, folder: RunFolder, stop: int | None = None
+) -> list[Float[np.ndarray, "_ _"]]:
+    """The coordinates of every phase, up to a step or the first record that isn't whole."""
     found = []
     for span in trainer.spans:
         with in_phase(span.index, span.phase.method):
@@ -112,7 +120,8 @@ def _all_slopes(trainer: Trainer, folder: RunFolder) -> list[Float[np.ndarray, "
         optimizer = trainer.optimizer(span, params, trainer.exchange(span.phase))
         size = dimensions(span.phase, optimizer, params)
         log = CoordinateLog(folder.coordinates_file(span.index), size, span.first_step)
-        found.append(log.read()[: span.end_step - span.first_step])
+        end = span.end_step if stop is None else min(stop, span.end_step)
+        found.append(log.read()[: max(0, end - span.first_step)])
         if len(found[-1]) < span.end_step - span.first_step:
             break
     return found

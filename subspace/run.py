@@ -18,7 +18,7 @@ from subspace.loop import train
 from subspace.noise import with_label_noise
 from subspace.report import plot_curves, plot_variance, summarize
 from subspace.snapshots import read_rows
-from subspace.source import newest_weights, read_source, taken_over
+from subspace.source import newest_weights, read_source, starting_weights, taken_over
 from subspace.stage import Weights
 from subspace.trainer import Trainer
 from subspace.trajectory import explained_variance_ratio
@@ -147,13 +147,19 @@ def _draw_variance(folder: RunFolder, trainer: Trainer) -> list[float] | None:
     return [float(share) for share in ratio]
 
 
-def evaluate(folder: RunFolder, split: str = "test", data_dir: str | None = None) -> dict[str, Any]:
+def evaluate(
+    folder: RunFolder,
+    split: str = "test",
+    data_dir: str | None = None,
+    file: Path | None = None,
+) -> dict[str, Any]:
     """Loss and accuracy of a run's newest checkpoint.
 
     Args:
         folder: of the run.
         split: ``"train"``, ``"validation"`` or ``"test"``.
         data_dir: where the dataset is now; by default where it was.
+        file: of weights for its model, instead of the checkpoint's.
 
     Returns:
         ``split``, ``step`` of the checkpoint, ``loss``, ``accuracy``, and the steps of newer
@@ -165,6 +171,8 @@ def evaluate(folder: RunFolder, split: str = "test", data_dir: str | None = None
     if split not in ("train", "validation", "test"):
         raise InvalidInput("split", f"unknown split {split!r}; use train, validation or test")
     trainer, weights, step, damaged = saved(folder, data_dir)
+    if file is not None:
+        weights = starting_weights(file, weights, "weights")
     part = getattr(trainer.dataset, split)
     if not len(part.labels):
         raise InvalidInput("split", f"the run has no {split} split; use train or test")
@@ -196,7 +204,7 @@ def saved(folder: RunFolder, data_dir: str | None = None) -> Saved:
     """
     config = folder.read_config("run")
     folder.check_checkpoints("run")
-    config = replace(config, data_dir=data_dir or config.data_dir, source=None)
+    config = replace(config, data_dir=data_dir or config.data_dir, source=None, init_from=None)
     trainer = Trainer(config, load(config))
     weights, meta, damaged = newest_weights(folder, trainer.weights, "run")
     return Saved(trainer, weights, int(meta["step"]), damaged)

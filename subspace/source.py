@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 
+from subspace import weights_file
 from subspace.checkpoint import Checkpoints
 from subspace.config import RunConfig
 from subspace.errors import InvalidInput
@@ -48,7 +49,7 @@ def taken_over(
 
 
 def read_source(config: RunConfig, fresh: Weights, resumed: RunFolder | None) -> Source | None:
-    """What a run takes over from its source; None without one.
+    """What a run takes over from its source, or begins with; None if it starts by itself.
 
     Args:
         config: of the run.
@@ -59,6 +60,8 @@ def read_source(config: RunConfig, fresh: Weights, resumed: RunFolder | None) ->
         InvalidInput: the source is unfinished, gone, damaged, of another model, or has no
             trajectory although a phase builds on one.
     """
+    if config.init_from is not None and resumed is None:
+        return Source(starting_weights(Path(config.init_from), fresh, "init_from"), None)
     if config.source is None:
         return None
     needed = any(
@@ -70,20 +73,34 @@ def read_source(config: RunConfig, fresh: Weights, resumed: RunFolder | None) ->
         rows = read_rows(resumed.trajectory_file(-1), size) if needed else None
         return Source(fresh, rows)
     folder = RunFolder(Path(config.source))
-    weights = _final_weights(folder, fresh)
+    weights = _final_weights(folder, fresh, "source")
     return Source(weights, read_rows(_trajectory(folder), size, "source") if needed else None)
 
 
-def _final_weights(folder: RunFolder, fresh: Weights) -> Weights:
+def starting_weights(path: Path, fresh: Weights, field: str) -> Weights:
+    """The weights in a safetensors file, or a finished run's last.
+
+    Raises:
+        InvalidInput: of ``field``: there are none, or they are of another model.
+    """
+    if path.is_dir():
+        return _final_weights(RunFolder(path), fresh, field)
+    arrays, about = weights_file.read(path, field)
+    if "config" in about:
+        raise InvalidInput(field, f"{path} has coordinates, not weights; use subspace apply first")
+    return weights_file.filled(arrays, fresh, path, field)
+
+
+def _final_weights(folder: RunFolder, fresh: Weights, field: str) -> Weights:
     """A finished run's last weights."""
     try:
         steps = folder.summary().get("steps")
     except InvalidInput as error:
-        raise InvalidInput("source", error.reason) from None
-    weights, meta, _ = newest_weights(folder, fresh, "source")
+        raise InvalidInput(field, error.reason) from None
+    weights, meta, _ = newest_weights(folder, fresh, field)
     if meta["step"] != steps:
         raise InvalidInput(
-            "source",
+            field,
             f"{folder.path} ended at step {steps}, but its newest whole checkpoint is of step "
             f"{meta['step']}; finish it with --resume",
         )
