@@ -133,6 +133,15 @@ Threshold = Annotated[
         "0.5",
     ),
 ]
+HalfSamples = Annotated[
+    bool | None,
+    _option(
+        _SUBSPACE,
+        "Keep samples as float16, in half the space (dldr).",
+        "float32",
+        "--half-samples/--no-half-samples",
+    ),
+]
 SampleEvery = Annotated[
     str | None,
     _option(

@@ -62,6 +62,7 @@ def run(
     selection: options.Selection = None,
     threshold: options.Threshold = None,
     sample_every: options.SampleEvery = None,
+    half_samples: options.HalfSamples = None,
     epochs: options.Epochs = None,
     batch_size: options.BatchSize = None,
     learning_rate: options.LearningRate = None,

@@ -33,9 +33,14 @@ class RunFolder:
         self.variance_file = path / "variance.png"
         self.checkpoints = path / "checkpoints"
 
-    def trajectory_file(self, index: int) -> Path:
-        """The samples of a phase, counted from 0; -1 for those of the run that it goes on from."""
-        return self.path / f"trajectory-{index + 1}.f32"
+    def trajectory_file(self, index: int, half: bool | None = None) -> Path:
+        """The samples of a phase, counted from 0; -1 for those of the run that it goes on from.
+
+        In float32, or where they are ``half`` in float16; by default as they are there.
+        """
+        short, full = (self.path / f"trajectory-{index + 1}.f{bits}" for bits in (16, 32))
+        half = short.exists() if half is None else half
+        return short if half else full
 
     def coordinates_file(self, index: int) -> Path:
         """The coordinates of the steps of a phase, counted from 0."""
@@ -44,7 +49,7 @@ class RunFolder:
     def keep_source_rows(self, rows: np.ndarray | None) -> None:
         """Copies the trajectory of the run that this one goes on from, which may change or go."""
         if rows is not None and self.writes:
-            np.asarray(rows).tofile(self.trajectory_file(-1))
+            np.asarray(rows).tofile(self.trajectory_file(-1, half=rows.dtype == np.float16))
 
     def create(self, config: RunConfig) -> None:
         """Makes the folder and writes the configuration.

@@ -121,7 +121,7 @@ class _Loop:
     def snapshots(self, index: int) -> Snapshots:
         span = self.trainer.spans[index]
         assert span.sample_every is not None
-        file = self.folder.trajectory_file(index)
+        file = self.folder.trajectory_file(index, half=bool(span.phase.half_samples))
         size, every = self.trainer.row_size, span.sample_every
         return Snapshots(file, size, span.first_step, every, self.folder.writes)
 

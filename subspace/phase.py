@@ -40,6 +40,7 @@ class Phase:
             the weights.
         sample_every: ``"epoch"`` or steps between samples of the parameters, for a later phase to
             build on; None for none.
+        half_samples: keep them as float16, in half the space, to three digits.
 
     The others are arguments of the method, see `subspace.registry.METHODS`.
     """
@@ -78,6 +79,7 @@ class Phase:
     selection: str | None = None
     threshold: float | None = None
     sample_every: int | str | None = None
+    half_samples: bool | None = None
 
     @classmethod
     def resolve(cls, given: Mapping[str, Any], *, model: str, dataset: str, start: str) -> Phase:
@@ -178,6 +180,8 @@ class Phase:
 
     def _validate_times(self) -> None:
         every = self.sample_every
+        if self.half_samples and every is None:
+            raise InvalidInput("half_samples", "goes with sample_every; leave it out")
         if every is not None and every != "epoch" and not (isinstance(every, int) and every > 0):
             raise InvalidInput(
                 "sample_every", f"must be 'epoch' or a number of steps, got {every!r}"
@@ -244,7 +248,7 @@ class Phase:
             raise InvalidInput("phases", "not the fields of a phase")
         method = lookup("method", record["method"], METHODS)
         known = {field.name for field in fields(cls)}
-        needed = {"method", "epochs", "batch_size", *method.options}
+        needed = {"method", "epochs", "batch_size", *method.options} - {"half_samples"}
         if not needed <= record.keys() <= known:
             raise InvalidInput("phases", "not the fields of a phase")
         times = record.get("milestones")

@@ -47,8 +47,9 @@ class Method:
         return {**self.arguments, **self.settings}
 
 
+_SAMPLES = {"sample_every": None, "half_samples": None}
 _RATE = {"learning_rate": None, "momentum": 0.0}
-_FULL = {"weight_decay": 0.0, "milestones": (), "sample_every": None}
+_FULL = {"weight_decay": 0.0, "milestones": (), **_SAMPLES}
 _FIXED = _RATE | {
     "dim": 250,
     "basis": "hadamard",
@@ -66,12 +67,13 @@ _NES = _DRAWN | {
     "separate_batches": False,
 }
 _DIRECTIONS = ("seed",)
-_CHART = {"dim": 15, "start": None, "sample_every": None}
+_CHART = {"dim": 15, "start": None, **_SAMPLES}
 _SECOND_ORDER = _CHART | {"epochs": 20, "batch_size": 1024}
 _SAMPLING = {
     "weight_decay": 1e-4,
     "milestones": (100, 150),
     "sample_every": "epoch",
+    "half_samples": None,
     "epochs": 30,
     "batch_size": 128,
 }
@@ -125,8 +127,7 @@ METHODS: dict[str, Method] = {
             nes,
             "evolution strategies in a random subspace, new every step",
             _NES,
-            {"milestones": (), "sample_every": None}
-            | _SHARED,  # weight decay is added to gradients
+            {"milestones": (), **_SAMPLES} | _SHARED,  # weight decay is added to gradients
             _DIRECTIONS,
         ),
         Method(

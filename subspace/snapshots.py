@@ -12,13 +12,14 @@ from subspace.errors import InvalidInput
 
 
 class Snapshots:
-    """A file of float32 rows, one for each sample, appended as training goes.
+    """A file of float32 or float16 rows, one for each sample, appended as training goes.
 
     The rows at a step follow from the step alone, so that a resumed run keeps those that it has
     had and takes the others again.
 
     Args:
-        file: read with ``numpy.memmap(file, numpy.float32).reshape(-1, size)``.
+        file: whose suffix, ``.f32`` or ``.f16``, says in which precision; read with
+            ``numpy.memmap(file, numpy.float32).reshape(-1, size)``.
         size: numbers in a row: the D parameters, then the model's state.
         first_step: of the phase, at which the first sample is taken.
         every: steps between samples.
@@ -41,7 +42,7 @@ class Snapshots:
         if not self.writes:
             return
         with self.file.open("ab") as file:
-            file.write(np.asarray(row, np.float32).tobytes())
+            file.write(np.asarray(row, _kind(self.file)).tobytes())
             file.flush()
             os.fsync(file.fileno())
 
@@ -51,7 +52,8 @@ class Snapshots:
         Raises:
             InvalidInput: the file lacks samples up to it.
         """
-        wanted = ((step - self._first_step) // self._every + 1) * self.size * 4
+        rows = (step - self._first_step) // self._every + 1
+        wanted = rows * self.size * _kind(self.file).itemsize
         have = self.file.stat().st_size if self.file.exists() else 0
         if have < wanted:
             raise InvalidInput(
@@ -71,8 +73,12 @@ def read_rows(file: Path, size: int, field: str = "resume") -> Float[np.ndarray,
     Raises:
         InvalidInput: there is no such file, or it doesn't hold rows of this size.
     """
-    held = file.stat().st_size if file.exists() else 0
-    if not held or held % (4 * size):
+    held, kind = file.stat().st_size if file.exists() else 0, _kind(file)
+    if not held or held % (kind.itemsize * size):
         what = "damaged, or of another model" if held else "missing"
         raise InvalidInput(field, f"the trajectory {file} is {what}")
-    return np.memmap(file, np.float32, "r").reshape(-1, size)
+    return np.memmap(file, kind, "r").reshape(-1, size)
+
+
+def _kind(file: Path) -> np.dtype:
+    return np.dtype(np.float16 if file.suffix == ".f16" else np.float32)

@@ -198,7 +198,7 @@ class Trainer:
         if phase.start == "here":
             return None
         _, unravel = ravel_pytree(self.weights)
-        return unravel(jnp.asarray(rows[0 if phase.start == "first" else -1]))
+        return unravel(jnp.asarray(rows[0 if phase.start == "first" else -1], jnp.float32))
 
     def placed(self, arrays: Any) -> Any:
         """The arrays on every device, except what belongs to one worker alone."""

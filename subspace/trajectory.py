@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import mmap
 import warnings
-from typing import final
+from collections.abc import Iterator
+from typing import Any, final
 
 import equinox as eqx
 import jax
@@ -16,7 +18,9 @@ from subspace.core import AbstractSubspace, Coords
 from subspace.errors import InvalidInput
 from subspace.partition import Partition, divide
 
-_BLOCK = 1 << 14  # columns of the snapshots that are worked on together
+_BLOCK = 1 << 16  # columns of the snapshots that are worked on together
+_HALF_BLOCK = 1 << 20  # columns of half rows that are made float32 together
+_ALIGNMENT = 64  # bytes
 _NAME = "trajectory"
 
 
@@ -25,7 +29,8 @@ class TrajectorySubspace(AbstractSubspace):
     """The span of orthonormal rows, fixed: ``params = start + rowsᵀ z``.
 
     Attributes:
-        rows: (d, D), orthonormal.
+        rows: (d, D), orthonormal. As float16 they take half the memory, and are orthonormal to
+            three digits; products are in float32.
         explained_variance_ratio: of every direction that the trajectory has, decreasing; (t-1,) at
             most, of which the first d are the rows'.
         partition: how parameters become one flat vector.
@@ -46,8 +51,8 @@ class TrajectorySubspace(AbstractSubspace):
         """Principal component analysis of snapshots, centred on their mean.
 
         From the eigenvectors v of the centred Gram matrix ``W Wᵀ`` (t×t, float64, accumulated in
-        blocks): rows ``vᵀ W / σ``. Never makes a second copy of the snapshots, which may be a
-        memory map.
+        blocks): rows ``vᵀ W / σ``, in the snapshots' precision. Never makes a second copy of the
+        snapshots, which may be a memory map larger than memory: it is read three times.
 
         Args:
             snapshots: a flattened copy of the parameters in each row, in `Partition.split`'s order.
@@ -74,13 +79,12 @@ class TrajectorySubspace(AbstractSubspace):
                 f"{dim} is neither from 1 to {count - 1}, which {count} snapshots allow, nor a "
                 "fraction of the variance below 1; lower it or take more snapshots",
             )
-        mean = _mean(snapshots)
         blocks = _blocks(size)
         if divided:
             mine = blocks[jax.process_index() :: jax.process_count()]
-            gram = distributed.summed(_gram(snapshots, mean, mine))
+            gram = distributed.summed(_gram(snapshots, mine))
         else:
-            gram = _gram(snapshots, mean, blocks)
+            gram = _gram(snapshots, blocks)
         values, vectors = _principal(gram)
         ratio = values / values.sum()
         if dim < 1:
@@ -92,18 +96,47 @@ class TrajectorySubspace(AbstractSubspace):
                 stacklevel=2,
             )
         kept = slice(0, int(dim))
-        weights = vectors[:, kept] / np.sqrt(values[kept])
-        rows = _orthonormal(_combine(snapshots, mean, weights))
+        weights = _orthonormal(snapshots, vectors[:, kept] / np.sqrt(values[kept]))
+        rows = _combined(snapshots, weights)
         return cls(jax.device_put(rows), jnp.asarray(ratio, jnp.float32), partition)
 
     def origin(self) -> Coords:
-        return {_NAME: jnp.zeros(self.rows.shape[0], self.rows.dtype)}
+        return {_NAME: jnp.zeros(self.rows.shape[0], jnp.float32)}
 
     def project(self, tree: PyTree) -> Coords:
-        return {_NAME: self.rows @ self.partition.split(tree)[_NAME]}
+        vector = self.partition.split(tree)[_NAME]
+        if self.rows.dtype == vector.dtype:
+            return {_NAME: self.rows @ vector}
+
+        def add(total: Array, block: tuple[Array, Array]) -> tuple[Array, None]:
+            start, part = block
+            return total + self._full(start, len(part)) @ part, None
+
+        whole, starts = self._divided()
+        parts = vector[:whole].reshape(len(starts), -1)
+        total, _ = jax.lax.scan(add, self.origin()[_NAME], (starts, parts))
+        return {_NAME: total + self._full(whole, vector.size - whole) @ vector[whole:]}
 
     def lift(self, coords: Coords) -> PyTree:
-        return self.partition.join({_NAME: coords[_NAME] @ self.rows})
+        z, size = coords[_NAME], self.rows.shape[1]
+        if self.rows.dtype == z.dtype:
+            return self.partition.join({_NAME: z @ self.rows})
+        whole, starts = self._divided()
+        width = whole // len(starts)
+        parts = jax.lax.map(lambda start: z @ self._full(start, width), starts)
+        rest = z @ self._full(whole, size - whole)
+        return self.partition.join({_NAME: jnp.concatenate([parts.reshape(-1), rest])})
+
+    def _divided(self) -> tuple[int, Array]:
+        """Where blocks of half rows start that are made float32 one after another, and end."""
+        size = self.rows.shape[1]
+        width = min(_HALF_BLOCK, size)
+        whole = size // width * width
+        return whole, jnp.arange(0, whole, width)
+
+    def _full(self, start: int | Array, width: int) -> Float[Array, "d b"]:
+        """Columns of half rows, in float32."""
+        return jax.lax.dynamic_slice_in_dim(self.rows, start, width, 1).astype(jnp.float32)
 
     def filter(self, tree: PyTree) -> tuple[Coords, PyTree]:
         coords = self.project(tree)
@@ -119,12 +152,8 @@ def explained_variance_ratio(snapshots: Float[np.ndarray, "t n"]) -> Float[np.nd
     Raises:
         InvalidInput: the snapshots are all equal.
     """
-    values, _ = _principal(_gram(snapshots, _mean(snapshots), _blocks(snapshots.shape[1])))
+    values, _ = _principal(_gram(snapshots, _blocks(snapshots.shape[1])))
     return values / values.sum()
-
-
-def _mean(snapshots: Float[np.ndarray, "t n"]) -> Float[np.ndarray, " n"]:
-    return snapshots.mean(axis=0, dtype=np.float64).astype(np.float32)
 
 
 def _blocks(size: int) -> list[slice]:
@@ -132,21 +161,31 @@ def _blocks(size: int) -> list[slice]:
 
 
 def _centred(
-    snapshots: Float[np.ndarray, "t n"], mean: Float[np.ndarray, " n"], block: slice
-) -> Float[np.ndarray, "t b"]:
-    """A block of W, the snapshots less their mean, in float64."""
-    part = snapshots[:, block].astype(np.float64)
-    part -= mean[block]
-    return part
+    snapshots: Float[np.ndarray, "t n"], blocks: list[slice]
+) -> Iterator[tuple[slice, Float[np.ndarray, "t b"]]]:
+    """Blocks of W, the snapshots less their mean, in float64."""
+    for block in blocks:
+        part = snapshots[:, block].astype(np.float64)
+        part -= part.mean(axis=0)
+        yield block, part
+        _let_go(snapshots)
 
 
-def _gram(
-    snapshots: Float[np.ndarray, "t n"], mean: Float[np.ndarray, " n"], blocks: list[slice]
-) -> np.ndarray:
+def _let_go(array: np.ndarray) -> None:
+    """Memory that a map's file can be read into again."""
+    owner: Any = array
+    while isinstance(owner, np.ndarray):
+        file_map = getattr(owner, "_mmap", None)
+        if file_map is not None and hasattr(file_map, "madvise"):
+            file_map.madvise(mmap.MADV_DONTNEED)
+            return
+        owner = owner.base
+
+
+def _gram(snapshots: Float[np.ndarray, "t n"], blocks: list[slice]) -> np.ndarray:
     """``W Wᵀ`` of the centred snapshots, in float64, or some columns' part of it."""
     gram = np.zeros((len(snapshots), len(snapshots)))
-    for block in blocks:
-        part = _centred(snapshots, mean, block)
+    for _, part in _centred(snapshots, blocks):
         gram += part @ part.T
     return gram
 
@@ -154,7 +193,7 @@ def _gram(
 def _principal(gram: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Eigenvalues, decreasing, of the directions that there are, and their eigenvectors."""
     count = len(gram)
-    centre = np.eye(count) - 1 / count  # removes what rounding the mean to float32 left
+    centre = np.eye(count) - 1 / count
     values, vectors = np.linalg.eigh(centre @ gram @ centre)
     values, vectors = values[::-1], vectors[:, ::-1]
     there = values > max(values[0], np.finfo(np.float64).tiny) * 1e-12
@@ -164,23 +203,26 @@ def _principal(gram: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return values[there], vectors[:, there]
 
 
-def _combine(
-    snapshots: Float[np.ndarray, "t n"], mean: Float[np.ndarray, " n"], weights: np.ndarray
-) -> Float[np.ndarray, "d n"]:
-    """``weightsᵀ W`` of the centred snapshots."""
-    rows = np.empty((weights.shape[1], snapshots.shape[1]), np.float32)
-    for block in _blocks(snapshots.shape[1]):
-        rows[:, block] = weights.T @ _centred(snapshots, mean, block)
+def _orthonormal(snapshots: Float[np.ndarray, "t n"], weights: np.ndarray) -> np.ndarray:
+    """Weights whose rows ``weightsᵀ W`` are orthonormal in float64, by a Cholesky factor."""
+    gram = np.zeros((weights.shape[1], weights.shape[1]))
+    for _, part in _centred(snapshots, _blocks(snapshots.shape[1])):
+        rows = weights.T @ part
+        gram += rows @ rows.T
+    return weights @ np.linalg.inv(np.linalg.cholesky(gram)).T
+
+
+def _combined(snapshots: Float[np.ndarray, "t n"], weights: np.ndarray) -> Float[np.ndarray, "d n"]:
+    """``weightsᵀ W`` of the centred snapshots, in their precision."""
+    rows = _aligned((weights.shape[1], snapshots.shape[1]), snapshots.dtype)
+    for block, part in _centred(snapshots, _blocks(snapshots.shape[1])):
+        rows[:, block] = weights.T @ part
     return rows
 
 
-def _orthonormal(rows: Float[np.ndarray, "d n"]) -> Float[np.ndarray, "d n"]:
-    """The rows, made orthonormal to float32 rounding, in place (Cholesky of their Gram matrix)."""
-    gram = np.zeros((len(rows), len(rows)))
-    for block in _blocks(rows.shape[1]):
-        part = rows[:, block].astype(np.float64)
-        gram += part @ part.T
-    correction = np.linalg.inv(np.linalg.cholesky(gram)).astype(np.float32)
-    for block in _blocks(rows.shape[1]):
-        rows[:, block] = correction @ rows[:, block]
-    return rows
+def _aligned(shape: tuple[int, int], dtype: np.dtype) -> np.ndarray:
+    """An empty array that JAX needn't copy to have on a CPU."""
+    size = shape[0] * shape[1] * dtype.itemsize
+    raw = np.empty(size + _ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % _ALIGNMENT
+    return raw[start : start + size].view(dtype).reshape(shape)

@@ -16,7 +16,10 @@ from subspace.folder import write_json
 FILE = Path("runs") / "tuned.json"
 """Where they are looked for, beneath the working directory."""
 
-_IRRELEVANT = ("learning_rate", "epochs", "milestones", "sample_every", "log_coordinates")
+_IRRELEVANT = (
+    *("learning_rate", "epochs", "milestones"),
+    *("sample_every", "half_samples", "log_coordinates"),
+)
 _TASK = ("model", "dataset", "augment", "label_noise")
 
 

@@ -106,3 +106,39 @@ def test_p_sgd_converges_in_the_subspace():
         params, state = step(params, state)
     gap = jax.tree.map(jnp.subtract, params, target)
     np.testing.assert_allclose(space.project(gap)["trajectory"], 0, atol=1e-2)
+
+
+def some_tree(seed):
+    draws = np.random.default_rng(seed)
+    return jax.tree.map(
+        lambda leaf: jnp.asarray(draws.normal(size=leaf.shape), jnp.float32), PARAMS
+    )
+
+
+def test_half_samples_make_half_rows_that_span_the_same(monkeypatch):
+    monkeypatch.setattr("subspace.trajectory._HALF_BLOCK", 500)
+    snapshots = walk() - 5
+    full = TrajectorySubspace.fit(snapshots, 4, PARAMS)
+    half = TrajectorySubspace.fit(snapshots.astype(np.float16), 4, PARAMS)
+    assert half.rows.dtype == np.float16
+    cosines = np.linalg.svd(np.asarray(full.rows) @ np.asarray(half.rows, np.float32).T)[1]
+    assert cosines.min() > 0.999
+    tree = some_tree(0)
+    found = jax.jit(lambda space: space.filter(tree)[1])(half)
+    for one, other in zip(
+        map(np.asarray, full.filter(tree)[1].values()), found.values(), strict=True
+    ):
+        assert other.dtype == np.float32
+        np.testing.assert_allclose(one, other, atol=5e-3)
+
+
+@pytest.mark.parametrize("block", [500, 1 << 20])
+def test_half_rows_lift_and_project_as_adjoints(monkeypatch, block):
+    monkeypatch.setattr("subspace.trajectory._HALF_BLOCK", block)
+    half = TrajectorySubspace.fit(walk().astype(np.float16), 4, PARAMS)
+    tree, z = some_tree(1), {"trajectory": jnp.arange(1.0, 5.0)}
+    lifted = half.lift(z)
+    over = sum(float(jnp.vdot(lifted[name], tree[name])) for name in tree)
+    assert over == pytest.approx(
+        float(z["trajectory"] @ half.project(tree)["trajectory"]), rel=1e-4
+    )

@@ -335,3 +335,17 @@ def test_batch_norm_goes_through_phases_samples_and_resuming(
     found = [arrays[name] for name in sorted(arrays) if name.startswith("model_state")]
     np.testing.assert_allclose(found[0], [images.mean()], rtol=1e-5)
     np.testing.assert_allclose(found[1], [images.var(axis=1).mean()], rtol=1e-4)
+
+
+def test_half_samples_take_half_the_space_and_can_be_resumed(cli: Cli, tmp_path: Path):
+    run = ("--epochs", 2, "--batch-size", 256, "--half-samples", "--out", tmp_path / "a")
+    assert cli("run", "dldr", *run).exit_code == 0
+    assert cli("run", "dldr", "--out", tmp_path / "a", "--resume", "--epochs", 3).exit_code == 0
+    file = tmp_path / "a" / "trajectory-1.f16"
+    assert file.stat().st_size == 4 * 9610 * 2
+    then = ("--dim", 2, "--epochs", 1, "--batch-size", 256, "--half-samples", "--out")
+    check(cli("run", "psgd", "--from", tmp_path / "a", *then, tmp_path / "b"), "--half-samples")
+    given = ("--from", tmp_path / "a", "--dim", 2, "--epochs", 1, "--out", tmp_path / "b")
+    result = cli("run", "psgd", *given)
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "b" / "trajectory-0.f16").read_bytes() == file.read_bytes()
