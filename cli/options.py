@@ -43,6 +43,19 @@ Model = Annotated[
     str | None,
     _option(_TASK, "fc, cnn, resnet8, vit, ...; `subspace list models` has all.", "fc"),
 ]
+Stream = Annotated[
+    bool | None,
+    _option(
+        _TASK,
+        "Read images from disk when they are needed.",
+        "all in memory",
+        "--stream/--no-stream",
+    ),
+]
+ImageSize = Annotated[
+    int | None,
+    _option(_TASK, "Side to which streamed images are resized and cropped.", "as they are"),
+]
 InitFrom = Annotated[
     Path | None,
     _option(_TASK, "Weights to begin with: a finished run, or a .safetensors file.", "none"),

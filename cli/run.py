@@ -35,6 +35,8 @@ def run(
     then: options.Then = None,
     source: options.Source = None,
     init_from: options.InitFrom = None,
+    stream: options.Stream = None,
+    image_size: options.ImageSize = None,
     dataset: options.Dataset = None,
     data_dir: options.DataDir = None,
     model: options.Model = None,

@@ -29,6 +29,8 @@ class RunConfig:
             is part of what the run is.
         source: folder of a finished run, from whose end, or on whose trajectory, this one goes on.
         init_from: a file of weights, or a finished run, that this one begins with.
+        stream: read images from disk when they are needed.
+        image_size: side to which streamed images are brought; None for that which they have.
         epochs_before: that run's, so that data order and random directions don't start over.
         phases: one after the other.
     """
@@ -46,6 +48,8 @@ class RunConfig:
     data_dir: str | None
     source: str | None
     init_from: str | None
+    stream: bool
+    image_size: int | None
     epochs_before: int
     phases: tuple[Phase, ...]
 
@@ -87,6 +91,8 @@ class RunConfig:
             "data_dir": None,
             "source": None,
             "init_from": None,
+            "stream": False,
+            "image_size": None,
             "epochs_before": 0,
         }
         phases: list[Phase] = []
@@ -134,6 +140,10 @@ class RunConfig:
             raise InvalidInput("seed", f"must be between 0 and 4294967295, got {self.seed}")
         if self.workers is not None and not 1 <= self.workers < 2**31:
             raise InvalidInput("workers", f"must be at least 1, got {self.workers}")
+        if self.image_size is not None and not (self.stream and 1 <= self.image_size < 2**15):
+            raise InvalidInput(
+                "image_size", f"goes with stream, and is 1 up to {2**15 - 1}; got {self.image_size}"
+            )
         if self.init_from is not None and self.source is not None:
             raise InvalidInput("init_from", "the run goes on from another one; leave one out")
         if self.epochs_before < 0:
@@ -166,7 +176,7 @@ class RunConfig:
         Raises:
             InvalidInput: a field is missing or unknown, or its value can't be used.
         """
-        record = {"init_from": None} | dict(record)  # which older runs haven't
+        record = {"init_from": None, "stream": False, "image_size": None} | dict(record)
         expected = {field.name for field in fields(cls)}
         if record.keys() != expected or not record["phases"]:
             odd = ", ".join(sorted(record.keys() ^ expected))

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
 from subspace.errors import InvalidInput
+from subspace.stream import Streamed
 
 _SUGGESTED: dict[str, str] = {
     "mnist": "28x28 handwritten digits, 60,000 train and 10,000 test (TensorFlow Datasets)",
@@ -25,7 +26,8 @@ class Split(NamedTuple):
     """One part of a dataset; both arrays are read-only.
 
     Attributes:
-        images: ``uint8``, ``(N, H, W, C)``, 0 to 255.
+        images: ``uint8``, ``(N, H, W, C)``, 0 to 255; a `subspace.stream.Streamed` if they stay
+            on disk.
         labels: ``int32``, ``(N,)``, 0 to ``classes - 1``.
     """
 
@@ -77,7 +79,13 @@ class Dataset:
 
 
 def load(
-    name: str, *, data_dir: str | None = None, validation: float = 0.1, seed: int = 0
+    name: str,
+    *,
+    data_dir: str | None = None,
+    validation: float = 0.1,
+    seed: int = 0,
+    stream: bool = False,
+    image_size: int | None = None,
 ) -> Dataset:
     """Load a dataset.
 
@@ -95,6 +103,10 @@ def load(
         validation: fraction of the training images to hold out, in [0, 1): the last part of a
             shuffle drawn from ``seed``. A positive fraction holds out at least one image.
         seed: of that shuffle, at least 0. It doesn't change the test split.
+        stream: leave images on disk, and read them, from array_record files, when they are asked
+            for; ``images`` are then `subspace.stream.Streamed`.
+        image_size: with ``stream``, the side of the square that images of other sizes are resized
+            to and cropped.
 
     Returns:
         The dataset.
@@ -108,12 +120,14 @@ def load(
         entry = EMBEDDED[name]
         title, version, classes = name, entry.version, entry.classes
         train, test = (_checked(name, part, classes) for part in entry.read())
+        if stream:
+            raise InvalidInput("stream", f"{name} is in memory anyway; leave it out")
     else:
         from subspace.tfds_source import open_source
 
-        source = open_source(name, data_dir)
+        source = open_source(name, data_dir, image_size)
         title, version, classes = source.name, source.version, source.classes
-        train, test = (Split(*source.arrays(part)) for part in source.parts)
+        train, test = (_split(source, part, stream) for part in source.parts)
     train, held_out = _divide(train, validation, seed)
     return Dataset(title, version, classes, _frozen(train), _frozen(held_out), _frozen(test))
 
@@ -185,13 +199,25 @@ def _divide(train: Split, fraction: float, seed: int) -> tuple[Split, Split]:
     return _take(train, kept), _take(train, held)
 
 
+def _split(source: Any, part: str, stream: bool) -> Split:
+    if not stream:
+        return Split(*source.arrays(part))
+    from subspace.tfds_stream import streamed
+
+    images, labels = streamed(source, part)
+    return Split(cast(np.ndarray, images), labels)
+
+
 def _take(split: Split, rows: np.ndarray | slice) -> Split:
-    return Split(split.images[rows], split.labels[rows])
+    images = split.images
+    taken = images.part(rows) if isinstance(images, Streamed) else images[rows]
+    return Split(cast(np.ndarray, taken), split.labels[rows])
 
 
 def _frozen(split: Split) -> Split:
     """The same arrays, read-only whether or not they are mapped from the cache."""
-    views = [np.asarray(array).view() for array in split]
-    for view in views:
-        view.flags.writeable = False
-    return Split(*views)
+    arrays = [a if isinstance(a, Streamed) else np.asarray(a).view() for a in split]
+    for array in arrays:
+        if not isinstance(array, Streamed):
+            array.flags.writeable = False
+    return Split(*cast(Any, arrays))

@@ -8,7 +8,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, PyTree
 
 from subspace import diagnose, distributed
@@ -22,6 +21,7 @@ from subspace.mesh import for_workers
 from subspace.snapshots import Snapshots
 from subspace.stage import Stage, Weights, dimensions
 from subspace.step import TrainState, no_meters
+from subspace.stream import Feed
 from subspace.trainer import Trainer, means
 from subspace.transform import subspace_state
 from subspace.watch import Diverged, Progress, Stopped, Watcher
@@ -62,6 +62,7 @@ def train(
         watcher.on_start(trainer, loop.done)
         return loop.run()
     finally:
+        loop.feed.close()
         loop.checkpoints.close()
 
 
@@ -79,7 +80,7 @@ class _Loop:
         self.saved: int | None = None
         self.began = time.perf_counter()
         split = trainer.dataset.train
-        self.data = trainer.placed((np.asarray(split.images), np.asarray(split.labels)))
+        self.feed = Feed(split.images, split.labels, trainer.placed)
 
     def enter(self, index: int) -> None:
         """Begins a phase, from where the one before it ended unless it starts elsewhere."""
@@ -181,25 +182,27 @@ class _Loop:
     def epoch(self, epoch: int) -> None:
         """Trains from wherever the epoch stands to its end."""
         span = self.stage.span
-        order = self.trainer.placed(self.trainer.order(span, epoch))
+        self.feed.begin(self.trainer.order(span, epoch), span.phase.batch_size)
         logged = time.perf_counter()
         if self.compiled:
             self.clock.start()
         while self.done < span.first_step + (epoch + 1 - span.first_epoch) * span.steps:
             if self.watcher.should_stop() or distributed.all_stop_at(self.done):
                 self.interrupt()
-            self.step(order)
+            self.step()
             if time.perf_counter() - logged > _LOG_SECONDS:
                 self.log(epoch)
                 logged = time.perf_counter()
         jax.block_until_ready(self.state)
         self.clock.stop()
 
-    def step(self, order: Array) -> None:
+    def step(self) -> None:
+        span = self.stage.span
+        inputs = self.feed.at((self.done - span.first_step) % span.steps)
         if self.config.diagnose and self.done % self.config.diagnose == 0:
-            self.measured_step(order)
+            self.measured_step(*inputs)
         else:
-            self.state = self.stage.train_step(self.state, *self.data, order)
+            self.state = self.stage.train_step(self.state, *inputs)
         self.done += 1
         self.clock.count(self.stage.phase.batch_size)
         if not self.compiled:
@@ -213,12 +216,12 @@ class _Loop:
             assert state is not None
             self.coordinates.append(state.slope)
 
-    def measured_step(self, order: Array) -> None:
+    def measured_step(self, *inputs: Array) -> None:
         """A step, set beside the gradient at its start."""
-        gradient = self.stage.gradient(self.state, *self.data, order)
+        gradient = self.stage.gradient(self.state, *inputs)
         before = jax.tree.map(jnp.copy, self.state.params)
         trials = _trials(self.state)
-        self.state = self.stage.train_step(self.state, *self.data, order)
+        self.state = self.stage.train_step(self.state, *inputs)
         record = {"step": self.done, "phase": self.stage.span.index + 1}
         record |= diagnose.compare(gradient, before, self.state.params)
         record |= diagnose.expected(self.stage.phase, before)

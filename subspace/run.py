@@ -79,7 +79,12 @@ def _free(name: str) -> Path:
 def load(config: RunConfig) -> data.Dataset:
     """A run's data."""
     dataset = data.load(
-        config.dataset, data_dir=config.data_dir, validation=config.validation, seed=config.seed
+        config.dataset,
+        data_dir=config.data_dir,
+        validation=config.validation,
+        seed=config.seed,
+        stream=config.stream,
+        image_size=config.image_size,
     )
     return with_label_noise(dataset, config.label_noise, config.seed)
 

@@ -19,7 +19,7 @@ from subspace.stage import Source, Weights
 _SAME = ("dataset", "model", "validation", "seed")
 """What has to be the source's: the seed too, as it says which images are for validation."""
 
-_LIKEWISE = ("augment", "label_noise", "data_dir")
+_LIKEWISE = ("augment", "label_noise", "data_dir", "stream", "image_size")
 """What is the source's unless given."""
 
 

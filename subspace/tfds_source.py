@@ -55,12 +55,13 @@ class Source:
         return cached(key, shape, self.classes, lambda: _decode(self, part, size))
 
 
-def open_source(name: str, data_dir: str | None) -> Source:
+def open_source(name: str, data_dir: str | None, image_size: int | None = None) -> Source:
     """Find a dataset in ``data_dir``, or in TFDS's own directory, downloading it if missing there.
 
     Args:
         name: ``name[/config][:version]``.
         data_dir: a TFDS directory; never written to. ``None`` is TFDS's own directory.
+        image_size: the side to which images are to be brought when they are read one by one.
 
     Returns:
         The dataset, its images not yet read.
@@ -77,13 +78,13 @@ def open_source(name: str, data_dir: str | None) -> Source:
         problem = missing(name, root)
         if problem is not None:
             raise problem
-        builder = prepare(name, check=_classification)
-    shape, classes = _classification(builder)
+        builder = prepare(name, check=lambda found: _classification(found, image_size))
+    shape, classes = _classification(builder, image_size)
     title = "/".join(filter(None, [builder.name, builder.info.config_name]))
     return Source(builder, title, str(builder.version), shape, classes, _parts(builder))
 
 
-def _classification(builder: Any) -> tuple[tuple[int, int, int], int]:
+def _classification(builder: Any, image_size: int | None) -> tuple[tuple[int, int, int], int]:
     """Image shape and number of classes, if the dataset is image classification of one size."""
     with quiet():
         import tensorflow_datasets as tfds
@@ -102,8 +103,13 @@ def _classification(builder: Any) -> tuple[tuple[int, int, int], int]:
         shape, dtype, classes = image.shape, np.dtype(image.np_dtype), label.num_classes
     if dtype != np.uint8:
         raise _unfit(builder, f"holds {dtype} images, not uint8")
+    if image_size is not None and len(shape) == 3 and shape[2] is not None:
+        shape = (image_size, image_size, shape[2])
     if len(shape) != 3 or None in shape:
-        raise _unfit(builder, f"holds images that differ in size (shape {shape})")
+        raise _unfit(
+            builder,
+            f"holds images that differ in size (shape {shape}); see --stream and --image-size",
+        )
     if not classes:
         raise _unfit(builder, "doesn't say how many classes it has")
     return shape, classes

@@ -234,7 +234,7 @@ class Trainer:
         if not jax.tree.leaves(weights.model_state):
             return weights.model_state
         measure = make_statistics_step(self._static, self.mesh)
-        images = np.asarray(self.dataset.train.images)
+        images = self.dataset.train.images
         size = min(_EVAL_BATCH, len(images)) // self.mesh.size * self.mesh.size
         starts = range(0, len(images) - size + 1, size)
         total: Any = None

@@ -65,7 +65,7 @@ def write_tfds(
     base = name.split("/")[0]
     for split, (images, labels) in splits.items():
         _write_records(folder / f"{base}-{split}.{file_format}-00000-of-00001", images, labels)
-    shape = next(iter(splits.values()))[0].shape[1:]
+    shape = next(iter(splits.values()))[0][0].shape
     classes = max(int(labels.max()) for _, labels in splits.values()) + 1
     held = {"image": image_feature(shape), "label": label_feature(classes), **(features or {})}
     (folder / "features.json").write_text(json.dumps(_features_dict(held)))

@@ -24,7 +24,7 @@ OUTER = {
     *("config", "defaults", "data", "data_cache", "tfds_find", "tfds_prepare", "tfds_source"),
     *("augment", "step", "trainer", "loop", "run", "report", "folder", "checkpoint"),
     *("clock", "phase", "stage", "snapshots", "source", "watch"),
-    *("mesh", "coordinate_log", "replay", "export", "weights_file", "stream"),
+    *("mesh", "coordinate_log", "replay", "export", "weights_file", "stream", "tfds_stream"),
     *("noise", "diagnose", "landscape", "study", "tuned", "tensorboard"),
 }
 HEAVY = [
