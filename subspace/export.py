@@ -105,7 +105,10 @@ def apply(file: Path, out: Path, base: Path | None = None) -> dict[str, Any]:
     if _digest(trainer.weights.params) != about["base"]:
         what = "what the seed initialises" if start is None else str(start)
         raise InvalidInput("base", f"{what} isn't what the run began with; give that, --base")
-    params = _applied(trainer, arrays)
+    try:
+        params = _applied(trainer, arrays)
+    except (KeyError, ValueError, TypeError):
+        raise InvalidInput("file", f"{file} lacks coordinates; export the run again") from None
     state = {name: array for name, array in arrays.items() if name.startswith("state.")}
     whole = weights_file.arrays_of(Weights(params, trainer.weights.model_state)) | state
     weights_file.write(out, whole, {"model": config.model})
@@ -118,10 +121,10 @@ def _described(
     """The coordinates, or those of every step, that make the weights."""
     space = _fixed_space(trainer)
     if space is None:
-        return {
-            f"{_STEPS}{index}": rows
-            for index, rows in enumerate(all_slopes(trainer, folder, stop=step))
-        }
+        slopes = all_slopes(trainer, folder, stop=step)
+        if sum(len(rows) for rows in slopes) < step:
+            raise InvalidInput("run", "its coordinates are cut short; use --whole")
+        return {f"{_STEPS}{index}": rows for index, rows in enumerate(slopes)}
     moved = jax.tree.map(jnp.subtract, weights.params, trainer.weights.params)
     coords, left = _coordinates(space, moved)
     if not left <= _LEFT:
@@ -168,9 +171,9 @@ def _norm(tree: PyTree) -> jax.Array:
 def _applied(trainer: Trainer, arrays: dict[str, np.ndarray]) -> PyTree:
     """The base, moved."""
     params = trainer.weights.params
-    steps = sorted(name for name in arrays if name.startswith(_STEPS))
-    if steps:
-        return parameters(trainer, [arrays[name] for name in steps])
+    phases = sorted(int(name[len(_STEPS) :]) for name in arrays if name.startswith(_STEPS))
+    if phases:
+        return parameters(trainer, [arrays[f"{_STEPS}{phase}"] for phase in phases])
     space = _fixed_space(trainer)
     assert space is not None
     origin = space.origin()

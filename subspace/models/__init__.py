@@ -187,14 +187,10 @@ def size(name: str, in_shape: tuple[int, int, int], classes: int) -> int:
     Raises:
         InvalidInput: as `build` does.
     """
-    key = jax.ShapeDtypeStruct((), jax.eval_shape(lambda: jax.random.key(0)).dtype)
+    key = jax.eval_shape(jax.random.key, 0)
     shapes, _ = eqx.filter_eval_shape(lambda key: build(name, in_shape, classes, key=key), key)
-    leaves = jax.tree.leaves(shapes, is_leaf=lambda x: isinstance(x, jax.ShapeDtypeStruct))
-    return sum(
-        leaf.size
-        for leaf in leaves
-        if isinstance(leaf, jax.ShapeDtypeStruct) and jnp.issubdtype(leaf.dtype, jnp.floating)
-    )
+    arrays = [leaf for leaf in jax.tree.leaves(shapes) if isinstance(leaf, jax.ShapeDtypeStruct)]
+    return sum(leaf.size for leaf in arrays if jnp.issubdtype(leaf.dtype, jnp.floating))
 
 
 def _check_name(name: str) -> None:

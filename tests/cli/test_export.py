@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from cli_helpers import Cli, check, invoke
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from subspace import run as library
@@ -111,4 +113,15 @@ def test_bad_files_are_one_line(cli: Cli, runs: Path, tmp_path: Path):
     check(cli("run", "fpd", "--init-from", tmp_path / "gone"), "--init-from", "no file")
     check(cli("run", "fpd", "--init-from", good, "--from", runs / "base"), "--init-from", "leave")
     check(cli("evaluate", runs / "fpd", "--weights", bad), "--weights", "damaged")
+    with safe_open(good, "numpy") as opened:
+        about = opened.metadata()
+    save_file({"coordinates.more": np.zeros(3, np.float32)}, tmp_path / "less.safetensors", about)
+    check(cli("apply", tmp_path / "less.safetensors", *out), "FILE", "lacks")
     assert not (tmp_path / "x.safetensors").exists()
+
+
+def test_coordinates_that_are_cut_short_are_said(cli: Cli, runs: Path, tmp_path: Path):
+    copy = shutil.copytree(runs / "rbd", tmp_path / "rbd")
+    log = copy / "coordinates-1.log"
+    log.write_bytes(log.read_bytes()[:400])
+    check(cli("export", copy, "--out", tmp_path / "x.safetensors"), "RUN", "cut short")
