@@ -176,7 +176,8 @@ class RunConfig:
         Raises:
             InvalidInput: a field is missing or unknown, or its value can't be used.
         """
-        record = {"init_from": None, "stream": False, "image_size": None} | dict(record)
+        later = {"init_from": None, "stream": False, "image_size": None}  # older runs lack them
+        record = later | dict(record)
         expected = {field.name for field in fields(cls)}
         if record.keys() != expected or not record["phases"]:
             odd = ", ".join(sorted(record.keys() ^ expected))

@@ -8,10 +8,12 @@ import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 Arrays = tuple[np.ndarray, np.ndarray]
+_T = TypeVar("_T", bound=tuple[np.ndarray, ...])
 
 
 def cache_root() -> Path:
@@ -55,28 +57,48 @@ def cached(
     Returns:
         Images and labels.
     """
-    *folders, last = (re.sub(r"[^\w.-]", "_", part) for part in key)
-    folder = cache_root().joinpath("datasets", *folders)
-    images_path, labels_path = folder / f"{last}-images.npy", folder / f"{last}-labels.npy"
+    images_path, labels_path = _file(key, "images"), _file(key, "labels")
 
     def stored() -> Arrays:
-        images = _mapped(images_path, np.uint8, shape)
-        labels = _mapped(labels_path, np.int32, shape[:1])
-        if labels.min() < 0 or labels.max() >= classes:
-            raise ValueError("labels out of range")
-        return images, labels
+        return _mapped(images_path, np.uint8, shape), _labels(labels_path, shape[0], classes)
 
+    return _kept((images_path, labels_path), stored, decode)
+
+
+def cached_labels(
+    key: tuple[str, ...], size: int, classes: int, decode: Callable[[], np.ndarray]
+) -> np.ndarray:
+    """The labels alone, as `cached` keeps them, of images that aren't."""
+    path = _file(key, "labels")
+    (labels,) = _kept((path,), lambda: (_labels(path, size, classes),), lambda: (decode(),))
+    return labels
+
+
+def _file(key: tuple[str, ...], what: str) -> Path:
+    *folders, last = (re.sub(r"[^\w.-]", "_", part) for part in key)
+    return cache_root().joinpath("datasets", *folders) / f"{last}-{what}.npy"
+
+
+def _kept(paths: tuple[Path, ...], stored: Callable[[], _T], decode: Callable[[], _T]) -> _T:
+    """What is stored; decoded, and if it can be stored then, where that is missing or damaged."""
     try:
         return stored()
     except (OSError, ValueError, EOFError):
-        images, labels = decode()
+        arrays = decode()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _write(images_path, images)
-        _write(labels_path, labels)
+        paths[0].parent.mkdir(parents=True, exist_ok=True)
+        for path, array in zip(paths, arrays, strict=True):
+            _write(path, array)
         return stored()
     except (OSError, ValueError, EOFError):
-        return images, labels
+        return arrays
+
+
+def _labels(path: Path, size: int, classes: int) -> np.ndarray:
+    labels = _mapped(path, np.int32, (size,))
+    if labels.min() < 0 or labels.max() >= classes:
+        raise ValueError("labels out of range")
+    return labels
 
 
 def _mapped(path: Path, dtype: type, shape: tuple[int, ...]) -> np.ndarray:

@@ -24,9 +24,9 @@ from subspace.errors import InvalidInput
 from subspace.folder import RunFolder
 from subspace.phase import Phase
 from subspace.random import RandomSubspace
-from subspace.replay import all_slopes, parameters
-from subspace.run import load
-from subspace.source import newest_weights, read_source, starting_weights
+from subspace.replay import all_slopes, at_its_start, parameters
+from subspace.run import saved
+from subspace.source import newest_weights, starting_weights
 from subspace.stage import Source, Weights
 from subspace.trainer import Trainer
 from subspace.transform import subspace_state
@@ -55,15 +55,15 @@ def export(
             from seeds and coordinates.
     """
     weights_file.check_free(out)
-    config = folder.read_config("run")
-    folder.check_checkpoints("run")
-    config = replace(config, data_dir=data_dir or config.data_dir)
-    trainer = Trainer(config, load(config), lambda fresh: read_source(config, fresh, None))
-    weights, meta, _ = newest_weights(folder, trainer.weights, "run")
     if whole:
+        trainer, weights, _, _ = saved(folder, data_dir)
         arrays, described = weights_file.arrays_of(weights), trainer.parameters
-        about: dict[str, Any] = {"model": config.model}
+        about: dict[str, Any] = {"model": trainer.config.model}
     else:
+        folder.read_config("run")
+        folder.check_checkpoints("run")
+        trainer = at_its_start(folder, data_dir)
+        weights, meta, _ = newest_weights(folder, trainer.weights, "run")
         found = _described(trainer, folder, weights, int(meta["step"]))
         described = sum(array.size for array in found.values())
         state = weights_file.arrays_of(Weights({}, weights.model_state))

@@ -223,6 +223,25 @@ def _rewrite(path: Path, records: list[dict[str, Any]]) -> None:
 
 def replace_text(path: Path, text: str) -> None:
     """Replaces a file as a whole."""
+    replace_bytes(path, text.encode())
+
+
+def replace_bytes(path: Path, content: bytes) -> None:
+    """Replaces a file as a whole, or leaves nothing behind."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text)
-    os.replace(temporary, path)
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def check_new_file(path: Path, suffix: str) -> None:
+    """Raises InvalidInput, of ``out``, unless such a file can be made there."""
+    if path.suffix != suffix:
+        raise InvalidInput("out", f"{path} must end in {suffix}")
+    if path.exists():
+        raise InvalidInput("out", f"{path} is there already; choose another name")
+    if not path.parent.is_dir():
+        raise InvalidInput("out", f"there is no folder {path.parent}; make it first")

@@ -20,7 +20,7 @@ from subspace.coordinate_log import CoordinateLog
 from subspace.core import AbstractSubspace, Coords
 from subspace.errors import InvalidInput, in_phase
 from subspace.exchange import AbstractExchange, OneWorker
-from subspace.folder import RunFolder
+from subspace.folder import RunFolder, check_new_file
 from subspace.run import load
 from subspace.source import read_source
 from subspace.stage import Span, dimensions
@@ -58,10 +58,9 @@ def replay(
     Raises:
         InvalidInput: no run, a phase without a log, or ``out`` can't be written.
     """
-    config = folder.read_config("run")
-    _check_out(out)
-    config = replace(config, data_dir=data_dir or config.data_dir)
-    trainer = Trainer(config, load(config), lambda fresh: read_source(config, fresh, None))
+    if out is not None:
+        check_new_file(out, ".npz")
+    trainer = at_its_start(folder, data_dir)
     slopes = all_slopes(trainer, folder)
     logged = sum(len(rows) for rows in slopes)
     at = logged if step is None else min(step, logged)
@@ -90,15 +89,19 @@ def replay(
     }
 
 
-def _check_out(out: Path | None) -> None:
-    if out is None:
-        return
-    if out.suffix != ".npz":
-        raise InvalidInput("out", f"{out} must end in .npz")
-    if out.exists():
-        raise InvalidInput("out", f"{out} is there already; choose another name")
-    if not out.parent.is_dir():
-        raise InvalidInput("out", f"there is no folder {out.parent}; make it first")
+def at_its_start(folder: RunFolder, data_dir: str | None) -> Trainer:
+    """A run's trainer, with the weights that it began with.
+
+    Args:
+        folder: of the run.
+        data_dir: where the dataset is now; by default where it was.
+
+    Raises:
+        InvalidInput: no run, or what it began with is gone.
+    """
+    config = folder.read_config("run")
+    config = replace(config, data_dir=data_dir or config.data_dir)
+    return Trainer(config, load(config), lambda fresh: read_source(config, fresh, None))
 
 
 def parameters(trainer: Trainer, slopes: Sequence[Float[np.ndarray, "_ _"]]) -> PyTree:

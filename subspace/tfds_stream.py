@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from subspace.data_cache import cache_root, fingerprint
+from subspace.data_cache import cached_labels, fingerprint
 from subspace.errors import InvalidInput
 from subspace.stream import Streamed
 from subspace.tfds_find import unreadable
@@ -74,31 +73,16 @@ def sized(image: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
 
 def _labels(source: Source, part: str, records: Any) -> np.ndarray:
     """Those of a split, from the cache or by reading all records once, images left as they are."""
+
+    def decode() -> np.ndarray:
+        labels = np.empty(len(records), np.int32)
+        for start in range(0, len(records), _BATCH):
+            rows = list(range(start, min(start + _BATCH, len(records))))
+            labels[rows] = [row["label"] for row in records.__getitems__(rows)]
+        if labels.min() < 0 or labels.max() >= source.classes:
+            raise ValueError(f"labels outside 0 to {source.classes - 1}")
+        return labels
+
     mark = fingerprint(Path(source.builder.data_dir))
-    folder = cache_root() / "datasets" / source.name.replace("/", "_") / source.version
-    file = folder / f"{part}-{mark}-all-labels.npy"
-    try:
-        kept = np.load(file, allow_pickle=False)
-        if kept.shape == (len(records),) and kept.dtype == np.int32:
-            return kept
-    except (OSError, ValueError):
-        pass
-    labels = np.empty(len(records), np.int32)
-    for start in range(0, len(records), _BATCH):
-        rows = list(range(start, min(start + _BATCH, len(records))))
-        labels[rows] = [row["label"] for row in records.__getitems__(rows)]
-    if len(labels) and (labels.min() < 0 or labels.max() >= source.classes):
-        raise ValueError(f"labels outside 0 to {source.classes - 1}")
-    _keep(file, labels)
-    return labels
-
-
-def _keep(file: Path, labels: np.ndarray) -> None:
-    """Writes a file as a whole, if it can be."""
-    part = file.with_name(f".{file.stem}.{os.getpid()}.npy")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        np.save(part, labels)
-        os.replace(part, file)
-    except OSError:
-        part.unlink(missing_ok=True)
+    key = (source.name, source.version, f"{part}-{mark}-all")
+    return cached_labels(key, len(records), source.classes, decode)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 
 from subspace.checkpoint import named
 from subspace.errors import InvalidInput
+from subspace.folder import check_new_file, replace_bytes
 from subspace.stage import Weights
 
 _STATE = "state."
@@ -35,12 +35,7 @@ def arrays_of(weights: Weights) -> dict[str, np.ndarray]:
 
 def check_free(file: Path) -> None:
     """Raises InvalidInput unless such a file can be made there."""
-    if file.suffix != ".safetensors":
-        raise InvalidInput("out", f"{file} must end in .safetensors")
-    if file.exists():
-        raise InvalidInput("out", f"{file} is there already; choose another name")
-    if not file.parent.is_dir():
-        raise InvalidInput("out", f"there is no folder {file.parent}; make it first")
+    check_new_file(file, ".safetensors")
 
 
 def write(file: Path, arrays: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> None:
@@ -50,12 +45,9 @@ def write(file: Path, arrays: Mapping[str, np.ndarray], about: Mapping[str, Any]
     check_free(file)
     content = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     data = save(content, {name: json.dumps(value) for name, value in about.items()})
-    part = file.with_name(f".{file.name}.{os.getpid()}")
     try:
-        part.write_bytes(data)
-        os.replace(part, file)
+        replace_bytes(file, data)
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise InvalidInput("out", f"can't write {file}: {error.strerror}") from None
 
 

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from subspace.errors import InvalidInput
 from subspace.models.layers import Conv, Dense, Padding
 from subspace.models.norm import BatchNorm
 
@@ -22,6 +23,26 @@ def keys_of(key: PRNGKeyArray) -> Iterator[PRNGKeyArray]:
     while True:
         yield jax.random.fold_in(key, index)
         index += 1
+
+
+def check_sides(name: str, in_shape: tuple[int, int, int], least: int) -> None:
+    """Raises InvalidInput if images have fewer rows or columns than a network needs."""
+    height, width, _ = in_shape
+    if min(height, width) < least:
+        raise InvalidInput(
+            "model",
+            f"{name} needs images of at least {least}x{least} pixels, and these have "
+            f"{height}x{width}; use fc or resnet8, or larger images",
+        )
+
+
+def shortcut(
+    inputs: int, outputs: int, stride: int, *, key: PRNGKeyArray, bias: bool = False
+) -> ConvNorm:
+    """A 1×1 convolution that brings what goes around a residual block to its output's shape."""
+    return ConvNorm(
+        inputs, outputs, 1, key=key, stride=stride, padding=0, bias=bias, activation=None
+    )
 
 
 @final

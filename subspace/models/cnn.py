@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from subspace.errors import InvalidInput
+from subspace.models.blocks import check_sides
 from subspace.models.layers import Conv, Dense
 from subspace.models.pool import max_pool
 
@@ -40,12 +40,7 @@ class CNN(eqx.Module):
             InvalidInput: the images have fewer than ``SMALLEST_SIDE`` rows or columns.
         """
         height, width, channels = in_shape
-        if min(height, width) < SMALLEST_SIDE:
-            raise InvalidInput(
-                "model",
-                f"cnn needs images of at least {SMALLEST_SIDE}x{SMALLEST_SIDE} pixels, and these "
-                f"have {height}x{width}; use fc or resnet8, or larger images",
-            )
+        check_sides("cnn", in_shape, SMALLEST_SIDE)
         keys = jax.random.split(key, 5)
         self.conv1 = Conv(channels, 32, 3, key=keys[0])
         self.conv2 = Conv(32, 64, 3, key=keys[1])

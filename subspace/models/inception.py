@@ -6,8 +6,7 @@ from typing import Any
 
 from jaxtyping import PRNGKeyArray
 
-from subspace.errors import InvalidInput
-from subspace.models.blocks import Branches, ConvNorm, Plain, Series, keys_of
+from subspace.models.blocks import Branches, ConvNorm, Plain, Series, check_sides, keys_of
 from subspace.models.layers import Dense
 from subspace.models.pool import MaxPool, MeanPool, mean_pixel
 
@@ -20,13 +19,7 @@ def inception_v3(in_shape: tuple[int, int, int], classes: int, *, key: PRNGKeyAr
     Raises:
         InvalidInput: the images have fewer than 17 rows or columns.
     """
-    height, width, channels = in_shape
-    if min(height, width) < 17:
-        raise InvalidInput(
-            "model",
-            f"inception_v3 needs images of at least 17x17 pixels, and these have {height}x{width}; "
-            "use fc or resnet8, or larger images",
-        )
+    check_sides("inception_v3", in_shape, 17)
     keys = keys_of(key)
 
     def conv(inputs: int, outputs: int, size: Any, stride: int = 1, padding: Any = "SAME"):
@@ -72,7 +65,7 @@ def inception_v3(in_shape: tuple[int, int, int], classes: int, *, key: PRNGKeyAr
         return conv(inputs, outputs, 3, stride=2, padding="VALID")
 
     return Series(
-        conv(channels, 32, 3),
+        conv(in_shape[2], 32, 3),
         conv(32, 32, 3),
         conv(32, 64, 3),
         conv(64, 80, 1),

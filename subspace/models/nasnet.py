@@ -90,10 +90,7 @@ class Normal(eqx.Module):
     def __call__(self, x: Map, before: Map, state: eqx.nn.State) -> tuple[Map, eqx.nn.State]:
         before, state = self.fit(before, state)
         x, state = self.reduce(x, state)
-        parts = []
-        for pair, seen in zip(self.pairs, (x, before, x, before, before), strict=True):
-            part, state = pair(seen, state)
-            parts.append(part)
+        parts, state = _each(self.pairs, (x, before, x, before, before), state)
         mean = MeanPool(3, 1, 1)
         first, second = parts[0] + x, parts[1] + parts[2]
         third, fourth, fifth = mean(x) + before, mean(before) * 2, parts[3] + parts[4]
@@ -123,10 +120,7 @@ class Reduction(eqx.Module):
     def __call__(self, x: Map, before: Map, state: eqx.nn.State) -> tuple[Map, eqx.nn.State]:
         before, state = self.fit(before, state)
         x, state = self.reduce(x, state)
-        parts = []
-        for pair, seen in zip(self.pairs, (before, x, before, before), strict=True):
-            part, state = pair(seen, state)
-            parts.append(part)
+        parts, state = _each(self.pairs, (before, x, before, before), state)
         largest, mean = MaxPool(3, 2, 1)(x), MeanPool(3, 2, 1)(x)
         first = parts[0] + parts[1]
         second, third = largest + parts[2], mean + parts[3]
@@ -169,6 +163,17 @@ class Fit(eqx.Module):
             halves = self.even(x[::2, ::2]), self.odd(shifted[::2, ::2])
             return self.norm(jnp.concatenate(halves, axis=-1), state)
         return (x, state) if self.same else self.mix(x, state)
+
+
+def _each(
+    blocks: tuple[Series, ...], inputs: tuple[Map, ...], state: eqx.nn.State
+) -> tuple[list[Array], eqx.nn.State]:
+    """What each block makes of its own input."""
+    outputs = []
+    for block, x in zip(blocks, inputs, strict=True):
+        y, state = block(x, state)
+        outputs.append(y)
+    return outputs, state
 
 
 def _reducing(inputs: int, width: int, *, key: PRNGKeyArray, bias: bool) -> Series:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+import jax
 from jaxtyping import PRNGKeyArray
 
 from subspace.errors import InvalidInput
-from subspace.models.blocks import ConvNorm, Excite, Plain, Residual, Series, keys_of
+from subspace.models.blocks import ConvNorm, Excite, Plain, Residual, Series, keys_of, shortcut
 from subspace.models.layers import Dense
 from subspace.models.pool import MaxPool, mean_pixel
 
@@ -39,17 +40,6 @@ def resnet18(
         InvalidInput: there is no such stem.
     """
     keys = keys_of(key)
-
-    def block(inputs: int, outputs: int, stride: int) -> Residual:
-        first = ConvNorm(inputs, outputs, 3, key=next(keys), stride=stride, padding=1)
-        second = ConvNorm(outputs, outputs, 3, key=next(keys), padding=1, activation=None)
-        shortcut = None
-        if stride > 1 or inputs != outputs:
-            shortcut = ConvNorm(
-                inputs, outputs, 1, key=next(keys), stride=stride, padding=0, activation=None
-            )
-        return Residual(Series(first, second), shortcut)
-
     if stem == "cifar":
         first = [ConvNorm(in_shape[2], 64, 3, key=next(keys), padding=1)]
     elif stem == "imagenet":
@@ -57,8 +47,7 @@ def resnet18(
         first = [large, Plain(MaxPool(3, 2, 1))]
     else:
         raise InvalidInput("model", f"resnet18 has no stem {stem!r}; use cifar or imagenet")
-    output = Dense(WIDTHS[-1], classes, key=next(keys))
-    return Series(*first, *_stages(block, blocks), Plain(mean_pixel), Plain(output))
+    return _network(first, classes, keys, blocks, attention=False)
 
 
 def se_resnet18(
@@ -79,37 +68,36 @@ def se_resnet18(
         blocks: of each stage.
     """
     keys = keys_of(key)
-
-    def block(inputs: int, outputs: int, stride: int) -> Residual:
-        body = Series(
-            ConvNorm(inputs, outputs, 3, key=next(keys), stride=stride, padding=1, bias=True),
-            ConvNorm(outputs, outputs, 3, key=next(keys), padding=1, bias=True),
-            Plain(Excite(outputs, outputs // 16, key=next(keys))),
-        )
-        shortcut = None
-        if stride > 1 or inputs != outputs:
-            shortcut = ConvNorm(
-                inputs,
-                outputs,
-                1,
-                key=next(keys),
-                stride=stride,
-                padding=0,
-                bias=True,
-                activation=None,
-            )
-        return Residual(body, shortcut)
-
     stem = ConvNorm(in_shape[2], 64, 3, key=next(keys), padding=1, bias=True)
+    return _network([stem], classes, keys, blocks, attention=True)
+
+
+def _network(
+    stem: list, classes: int, keys: Iterator[PRNGKeyArray], counts: Sequence[int], attention: bool
+) -> Series:
+    """The stem, the stages and the output. All stages but the first halve the image at first."""
     output = Dense(WIDTHS[-1], classes, key=next(keys))
-    return Series(stem, *_stages(block, blocks), Plain(mean_pixel), Plain(output))
-
-
-def _stages(block, counts: Sequence[int]) -> list[Residual]:
-    """All stages but the first halve the image in their first block."""
     made, inputs = [], WIDTHS[0]
     for stage, (count, outputs) in enumerate(zip(counts, WIDTHS, strict=True)):
         for index in range(count):
-            made.append(block(inputs, outputs, 2 if stage and not index else 1))
+            stride = 2 if stage and not index else 1
+            made.append(_block(inputs, outputs, stride, keys, attention))
             inputs = outputs
-    return made
+    return Series(*stem, *made, Plain(mean_pixel), Plain(output))
+
+
+def _block(
+    inputs: int, outputs: int, stride: int, keys: Iterator[PRNGKeyArray], attention: bool
+) -> Residual:
+    """With attention its convolutions have biases, and the second is rectified."""
+    last = jax.nn.relu if attention else None
+    body: list = [
+        ConvNorm(inputs, outputs, 3, key=next(keys), stride=stride, padding=1, bias=attention),
+        ConvNorm(outputs, outputs, 3, key=next(keys), padding=1, bias=attention, activation=last),
+    ]
+    if attention:
+        body.append(Plain(Excite(outputs, outputs // 16, key=next(keys))))
+    around = None
+    if stride > 1 or inputs != outputs:
+        around = shortcut(inputs, outputs, stride, key=next(keys), bias=attention)
+    return Residual(Series(*body), around)

@@ -6,7 +6,7 @@ import jax
 from jaxtyping import PRNGKeyArray
 
 from subspace.errors import InvalidInput
-from subspace.models.blocks import ConvNorm, Plain, Series, keys_of
+from subspace.models.blocks import ConvNorm, Plain, Series, check_sides, keys_of
 from subspace.models.layers import Dense
 from subspace.models.pool import max_pool
 
@@ -35,12 +35,7 @@ def vgg(
     height, width, channels = in_shape
     if depth not in STAGES:
         raise InvalidInput("model", f"vgg has no depth {depth}; use one of {list(STAGES)}")
-    if min(height, width) < 32:
-        raise InvalidInput(
-            "model",
-            f"vgg needs images of at least 32x32 pixels, and these have {height}x{width}; use fc "
-            "or resnet8, or larger images",
-        )
+    check_sides("vgg", in_shape, 32)
     keys = keys_of(key)
     blocks = []
     for count, outputs in zip(STAGES[depth], WIDTHS, strict=True):

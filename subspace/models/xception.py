@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 from jaxtyping import PRNGKeyArray
 
-from subspace.models.blocks import ConvNorm, Plain, Residual, Series, keys_of
+from subspace.models.blocks import ConvNorm, Plain, Residual, Series, keys_of, shortcut
 from subspace.models.layers import Conv, Dense
 from subspace.models.pool import MaxPool, mean_pixel
 
@@ -31,22 +31,13 @@ def xception(
         mix = ConvNorm(inputs, outputs, 1, key=next(keys), activation=None)
         return Series(Plain(depth), mix)
 
-    def shortcut(inputs: int, outputs: int, stride: int) -> ConvNorm:
-        return ConvNorm(
-            inputs,
-            outputs,
-            1,
-            key=next(keys),
-            stride=stride,
-            padding=0,
-            bias=True,
-            activation=None,
-        )
+    def around(inputs: int, outputs: int, stride: int) -> ConvNorm:
+        return shortcut(inputs, outputs, stride, key=next(keys), bias=True)
 
     def entry(inputs: int, outputs: int, stride: int, *first: Plain) -> Residual:
         two = (separable(inputs, outputs), relu, separable(outputs, outputs))
         pool = Plain(MaxPool(3, stride, 1))
-        return Residual(Series(*first, *two, pool), shortcut(inputs, outputs, stride), None)
+        return Residual(Series(*first, *two, pool), around(inputs, outputs, stride), None)
 
     def middle() -> Residual:
         three = [block for _ in range(3) for block in (relu, separable(728, 728))]
@@ -60,7 +51,7 @@ def xception(
         entry(128, 256, 2, relu),
         entry(256, 728, 1, relu),
         *(middle() for _ in range(repeats)),
-        Residual(last, shortcut(728, 1024, 2), None),
+        Residual(last, around(728, 1024, 2), None),
         separable(1024, 1536),
         relu,
         separable(1536, 2048),
