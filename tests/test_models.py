@@ -184,6 +184,28 @@ def test_batch_norm_normalises_with_the_statistics_of_the_batch():
     np.testing.assert_allclose(running_variance, 0.9 + 0.1 * variance, rtol=1e-5)
 
 
+def test_batch_norms_derivatives_are_those_of_its_definition():
+    """The first and the second, forward over reverse, in images, scale, shift and statistics."""
+    norm, state = norm_and_state()
+    images, direction, weight = (jnp.asarray(some_images((5, 4, 3), seed=s)) for s in (1, 2, 3))
+
+    def ours(images, scale, shift):
+        made = eqx.tree_at(lambda n: (n.scale, n.shift), norm, (scale, shift))
+        return jnp.sum(jnp.sin(models.apply(made, state, images)[0]) * weight)
+
+    def plain(images, scale, shift):
+        centred = images - jnp.mean(images, axis=(0, 1, 2), keepdims=True)
+        variance = jnp.mean(jnp.square(centred), axis=(0, 1, 2), keepdims=True)
+        out = centred * jax.lax.rsqrt(variance + norm.eps) * scale[None, None, None]
+        return jnp.sum(jnp.sin(out + shift[None, None, None]) * weight)
+
+    at = (images, norm.scale, norm.shift)
+    along = (direction, jnp.array([0.5, -1.0, 2.0]), jnp.array([1.0, 0.3, -2.0]))
+    both = [jax.jvp(jax.grad(f, (0, 1, 2)), at, along) for f in (ours, plain)]
+    for computed, expected in zip(*(jax.tree.leaves(x) for x in both), strict=True):
+        np.testing.assert_allclose(computed, expected, rtol=1e-3, atol=1e-3)
+
+
 def test_inference_mode_uses_the_running_statistics_and_leaves_them():
     norm, state = norm_and_state()
     _, state = models.apply(norm, state, jnp.asarray(some_images((5, 4, 3))))

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from subspace.errors import InvalidInput
 from subspace.models.layers import Conv, Dense, Padding
 from subspace.models.norm import BatchNorm
+from subspace.models.once import once
 
 Activation = Callable[[Array], Array]
 
@@ -84,7 +85,7 @@ class Branches(eqx.Module):
         for block in self.blocks:
             y, state = block(x, state)
             outputs.append(y)
-        return jnp.concatenate(outputs, axis=-1), state
+        return once(jnp.concatenate(outputs, axis=-1)), state
 
 
 @final
@@ -99,7 +100,7 @@ class Residual(eqx.Module):
         y, state = self.body(x, state)
         if self.shortcut is not None:
             x, state = self.shortcut(x, state)
-        y = y + x
+        y = once(y + x)
         return (y if self.activation is None else self.activation(y)), state
 
 

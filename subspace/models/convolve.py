@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from subspace.models.once import once
 from subspace.models.pool import view
 
 Pads = tuple[tuple[int, int], tuple[int, int]]
@@ -41,6 +42,7 @@ def convolve(
     unpadded = not any((*pads[0], *pads[1]))
     if groups == 1 and height == width == 1 and unpadded:
         return x[::stride, ::stride] @ weight[0, 0]
+    x = once(x)
     if jax.default_backend() == "cpu":
         if inputs == 1 and outputs == groups == x.shape[2]:
             return _depthwise(stride, pads, x, weight)
@@ -84,29 +86,27 @@ def _sum(stride: int, pads: Pads, x: Array, weight: Array) -> Array:
     return functools.reduce(jnp.add, [part * kernel[i] for i, part in enumerate(seen)])
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
 def _depthwise(stride: int, pads: Pads, x: Array, weight: Array) -> Array:
     return _sum(stride, pads, x, weight)
 
 
-def _forward(stride: int, pads: Pads, x: Array, weight: Array) -> tuple[Array, tuple[Array, Array]]:
-    return _sum(stride, pads, x, weight), (x, weight)
-
-
-def _backward(
-    stride: int, pads: Pads, saved: tuple[Array, Array], cotangent: Array
+@_depthwise.defjvp
+def _depthwise_jvp(
+    stride: int, pads: Pads, primals: tuple[Array, Array], tangents: tuple[Array, Array]
 ) -> tuple[Array, Array]:
-    """The kernel's gradient adds up products row by row, as XLA's reductions of them are slow."""
-    x, weight = saved
-    to_image = jax.linear_transpose(lambda image: _sum(stride, pads, image, weight), x)
-    height, width = weight.shape[:2]
+    """So written that the kernel's gradient, which is its transpose, is fast.
 
-    def of_pixel(seen: Array) -> Array:
-        rows = [seen[row] * cotangent[row] for row in range(len(cotangent))]
-        return jnp.sum(jax.lax.optimization_barrier(functools.reduce(jnp.add, rows)), axis=0)
-
-    gradient = [of_pixel(seen) for seen in _views(stride, pads, x, height, width)]
-    return to_image(cotangent)[0], jnp.stack(gradient).reshape(weight.shape)
-
-
-_depthwise.defvjp(_forward, _backward)
+    That adds up products row by row, and then the row: XLA's reductions of images are slow.
+    """
+    (x, weight), (dx, dweight) = primals, tangents
+    height, width, _, channels = weight.shape
+    out = _depthwise(stride, pads, x, weight)
+    row = (out.shape[1], channels)
+    kernel = [once(jnp.broadcast_to(pixel, row)) for pixel in dweight.reshape(-1, 1, channels)]
+    seen = _views(stride, pads, x, height, width)
+    rows = [
+        functools.reduce(jnp.add, [part[i] * k for part, k in zip(seen, kernel, strict=True)])
+        for i in range(len(out))
+    ]
+    return out, _sum(stride, pads, dx, weight) + jnp.stack(rows)

@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from subspace.models.once import once
+
 Model = TypeVar("Model")
 
 
@@ -74,23 +76,14 @@ class BatchNorm(eqx.Module):
     def __call__(
         self, x: Float[Array, "height width channels"], state: eqx.nn.State
     ) -> tuple[Float[Array, "height width channels"], eqx.nn.State]:
-        x = x.astype(jnp.float32)
-        if jax.default_backend() == "cpu":  # else XLA computes x again for each sum over it
-            x = jax.lax.optimization_barrier(x)
+        x = once(x.astype(jnp.float32))
         if self.inference:
             mean, variance = state.get(self.running)
-        else:
-            mean = self._batch_mean(x)
-            variance = self._batch_mean(jnp.square(x - mean[None, None]))
-            state = state.set(self.running, self._blend(state, mean, variance))
-        slope = self.scale * jax.lax.rsqrt(variance + self.eps)
-        return (x - mean[None, None]) * slope[None, None] + self.shift[None, None], state
-
-    def _batch_mean(self, x: Float[Array, "height width channels"]) -> Float[Array, " channels"]:
-        # Shards are of equal size, so the mean of their means is the mean of the batch.
-        # One axis at a time, so that devices exchange means, not what each example adds to them.
+            slope = self.scale * jax.lax.rsqrt(variance + self.eps)
+            return (x - mean[None, None]) * slope[None, None] + self.shift[None, None], state
         axes = (self.axis_name,) if isinstance(self.axis_name, str) else self.axis_name
-        return functools.reduce(jax.lax.pmean, axes, jnp.mean(x, axis=(0, 1)))
+        out, mean, variance = _normalise(axes, self.eps, x, self.scale, self.shift)
+        return out, state.set(self.running, self._blend(state, mean, variance))
 
     def _blend(self, state: eqx.nn.State, *batch: Float[Array, " channels"]) -> tuple[Array, ...]:
         keep = self.momentum
@@ -99,6 +92,42 @@ class BatchNorm(eqx.Module):
             keep * o + (1 - keep) * jax.lax.stop_gradient(b)
             for o, b in zip(old, batch, strict=True)
         )
+
+
+def _mean(axes: tuple[str, ...], x: Float[Array, "height width c"]) -> Float[Array, " c"]:
+    # Shards are of equal size, so the mean of their means is the mean of the batch.
+    # One axis at a time, so that devices exchange means, not what each example adds to them.
+    return functools.reduce(jax.lax.pmean, axes, jnp.mean(x, axis=(0, 1)))
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+def _normalise(
+    axes: tuple[str, ...], eps: float, x: Array, scale: Array, shift: Array
+) -> tuple[Array, Array, Array]:
+    """The normalised image, and the batch's mean and variance."""
+    mean = _mean(axes, x)
+    centred = x - mean[None, None]
+    variance = _mean(axes, jnp.square(centred))
+    slope = scale * jax.lax.rsqrt(variance + eps)
+    return centred * slope[None, None] + shift[None, None], mean, variance
+
+
+@_normalise.defjvp
+def _normalise_jvp(
+    axes: tuple[str, ...], eps: float, primals: tuple[Array, ...], tangents: tuple[Array, ...]
+) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+    """Written out, since the centred values' mean is zero, which differentiation doesn't know.
+
+    Its transpose passes over the activations once less. It can be differentiated again.
+    """
+    (x, scale, shift), (dx, dscale, dshift) = primals, tangents
+    out, mean, variance = _normalise(axes, eps, x, scale, shift)
+    centred, deviation = x - mean[None, None], jax.lax.rsqrt(variance + eps)
+    dmean, dvariance = _mean(axes, dx), 2 * _mean(axes, centred * dx)
+    slope = scale * deviation
+    dslope = dscale * deviation - 0.5 * slope * jnp.square(deviation) * dvariance
+    dout = (dx - dmean[None, None]) * slope[None, None] + centred * dslope[None, None]
+    return (out, mean, variance), (dout + dshift[None, None], dmean, dvariance)
 
 
 def with_axis(model: Model, axis_name: str | Sequence[str]) -> Model:

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from subspace.errors import InvalidInput
 from subspace.models.blocks import ConvNorm
 from subspace.models.layers import Dense
+from subspace.models.once import once
 
 WIDTHS = (16, 32, 64)
 """Channels of the three stages. The second and third halve the height and the width."""
@@ -39,7 +40,7 @@ class Block(eqx.Module):
         y, state = self.second(y, state)
         if self.shortcut is not None:
             x, state = self.shortcut(x, state)
-        return jax.nn.relu(x + y), state
+        return jax.nn.relu(once(x + y)), state
 
 
 class ResNet(eqx.Module):
