@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from subspace.models.blocks import ConvNorm, Plain, Series, keys_of
 from subspace.models.layers import Conv, Dense
 from subspace.models.norm import BatchNorm
+from subspace.models.once import once
 from subspace.models.pool import MaxPool, MeanPool, mean_pixel
 
 Map = Float[Array, "_ _ _"]
@@ -94,7 +95,8 @@ class Normal(eqx.Module):
         mean = MeanPool(3, 1, 1)
         first, second = parts[0] + x, parts[1] + parts[2]
         third, fourth, fifth = mean(x) + before, mean(before) * 2, parts[3] + parts[4]
-        return jnp.concatenate([before, first, second, third, fourth, fifth], axis=-1), state
+        parts = [before, first, second, third, fourth, fifth]
+        return once(jnp.concatenate(parts, axis=-1)), state
 
 
 @final
@@ -126,7 +128,7 @@ class Reduction(eqx.Module):
         second, third = largest + parts[2], mean + parts[3]
         again, state = self.last(first, state)
         fourth = MeanPool(3, 1, 1)(first) + second
-        return jnp.concatenate([second, third, largest + again, fourth], axis=-1), state
+        return once(jnp.concatenate([second, third, largest + again, fourth], axis=-1)), state
 
 
 Cell = Normal | Reduction

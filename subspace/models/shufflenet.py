@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from subspace.errors import InvalidInput
 from subspace.models.blocks import Branches, ConvNorm, Plain, Series, keys_of
 from subspace.models.layers import Dense
+from subspace.models.once import once
 from subspace.models.pool import mean_pixel
 
 WIDTHS = {
@@ -94,7 +95,7 @@ class _SecondHalf(eqx.Module):
     def __call__(self, x: Array, state: eqx.nn.State) -> tuple[Array, eqx.nn.State]:
         kept, changed = jnp.split(x, 2, axis=-1)
         changed, state = self.body(changed, state)
-        return jnp.concatenate([kept, changed], axis=-1), state
+        return once(jnp.concatenate([kept, changed], axis=-1)), state
 
 
 def _shuffled(x: Float[Array, "height width c"]) -> Float[Array, "height width c"]:

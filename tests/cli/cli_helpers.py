@@ -15,6 +15,7 @@ from subspace.folder import RunFolder
 from subspace_cli.main import app  # pyright: ignore[reportMissingImports]
 
 TINY = ("--dim", "20", "--batch-size", "64", "--lr", "0.5")
+PNG = b"\x89PNG\r\n\x1a\n"
 STEPS = 20  # an epoch of TINY: 1,293 training images in batches of 64
 
 Cli = Callable[..., Result]

@@ -11,7 +11,7 @@ from importlib.metadata import entry_points, version
 from pathlib import Path
 
 import pytest
-from cli_helpers import STEPS, Cli, check, snapshot
+from cli_helpers import PNG, STEPS, Cli, check, snapshot
 from rich.console import Console
 
 from subspace import data, defaults
@@ -24,8 +24,6 @@ from subspace.registry import METHODS
 from subspace_cli import main  # pyright: ignore[reportMissingImports]
 from subspace_cli.errors import flag  # pyright: ignore[reportMissingImports]
 from subspace_cli.show import print_table  # pyright: ignore[reportMissingImports]
-
-PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def test_evaluate_repeats_the_summary(cli: Cli, straight: Path):
@@ -52,6 +50,7 @@ def test_evaluate_another_split(cli: Cli, straight: Path, split: str):
     assert figures.split()[:3] == [str(straight), split, str(3 * STEPS)]
 
 
+@pytest.mark.draws
 def test_compare(cli: Cli, straight: Path):
     result = cli("compare", straight, straight, "--plot", "both.png")
     assert result.exit_code == 0, result.output

@@ -6,13 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
-from cli_helpers import Cli, check
+from cli_helpers import PNG, Cli, check
 
 from subspace.folder import RunFolder
 from subspace.study.measured import MEASURED
 from subspace.study.targets import TARGETS
-
-PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def test_a_table_of_runs(cli: Cli, tmp_path: Path):

@@ -10,14 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cli_helpers import STEPS, TINY, Cli, final_state
+from cli_helpers import PNG, STEPS, TINY, Cli, final_state
 
 from subspace.config import RunConfig
 from subspace.defaults import learning_rate
 from subspace.folder import RunFolder
 from subspace.run import request
 
-PNG = b"\x89PNG\r\n\x1a\n"
 SUMMARY = """
     method dataset model parameters dimensions basis compartments seed epochs steps batch_size
     learning_rate train_loss train_accuracy validation_accuracy test_loss test_accuracy seconds
@@ -25,6 +24,7 @@ SUMMARY = """
 """
 
 
+@pytest.mark.draws
 def test_what_it_prints(cli: Cli):
     result = cli("run", "rbd", *TINY, "--epochs", 2)
     assert result.exit_code == 0, result.output

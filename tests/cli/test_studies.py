@@ -7,13 +7,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-from cli_helpers import Cli, check, snapshot
+from cli_helpers import PNG, Cli, check, snapshot
 
 from subspace import tuned
 from subspace.config import RunConfig
 from subspace.folder import RunFolder, write_json
 
-PNG = b"\x89PNG\r\n\x1a\n"
 TUNE = ["tune", "sgd", "--batch-size", 256, "--low", -3, "--high", 0, "--epochs", 3]
 
 
