@@ -33,7 +33,7 @@ CASES = {
     "psgd-fc": {"method": "psgd", "dim": 5},
     "pbfgs-fc": {"method": "pbfgs", "dim": 5, "batch_size": 256},
     "newton-fc": {"method": "newton", "dim": 5, "batch_size": 256},
-    "rbd-resnet8": {"method": "rbd", "model": "resnet8", "dim": 50, "learning_rate": 2.0},
+    "rbd-normed": {"method": "rbd", "model": "normed", "dim": 50},
     "hylo-fc": {"method": "hylo", "refresh": 2},
     "kfac-fc": {"method": "kfac", "refresh": 2},
     "kid-normed": {"method": "hylo", "model": "normed", "selection": "kid", "refresh": 2},
@@ -45,12 +45,12 @@ STEPS = {
     "pbfgs-fc": 4,
     "newton-fc": 3,
     "rbd-normal-fc": 5,
-    "rbd-resnet8": 3,
+    "rbd-normed": 3,
     "hylo-fc": 5,
     "kfac-fc": 5,
     "kid-normed": 5,
 }
-SKIPPED = ("rbd-normal-fc", "newton-fc", "rbd-resnet8", "nes-fc", "kfac-fc", "kid-normed")
+SKIPPED = ("rbd-normal-fc", "newton-fc", "rbd-normed", "nes-fc", "kfac-fc", "kid-normed")
 """Cases whose collectives others have too; several processes need not run them."""
 COLLECTIVE = re.compile(
     r"= (.*?) (?:all-reduce|all-gather|all-to-all|reduce-scatter|collective-permute|"
