@@ -95,4 +95,5 @@ def same_task(config: RunConfig, method: str) -> RunConfig:
     )
 
 
-_SHARED = ("dataset", "data_dir", "model", "augment", "validation", "seed")
+_DATA = ("dataset", "data_dir", "stream", "image_size", "augment", "label_noise", "validation")
+_SHARED = (*_DATA, "model", "init_from", "seed")

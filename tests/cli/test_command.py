@@ -49,3 +49,10 @@ def test_it_says_no_more_than_it_must():
     assert run_command(RunConfig.resolve({"method": "rbd"}), rate=False) == "subspace run rbd"
     other = same_task(RunConfig.resolve({"method": "rbd", "dim": 9, "epochs": 3}), "sgd")
     assert run_command(other, rate=False) == "subspace run sgd --epochs 3"
+
+
+def test_another_methods_run_has_the_same_images_labels_and_weights_to_begin_with():
+    task = {"label_noise": 0.2, "init_from": "/base", "stream": True, "image_size": 9, "seed": 2}
+    other = same_task(RunConfig.resolve({"method": "rbd", "augment": False, **task}), "sgd")
+    assert {name: getattr(other, name) for name in task} == task
+    assert not other.augment
