@@ -50,7 +50,10 @@ STEPS = {
     "kfac-fc": 5,
     "kid-normed": 5,
 }
-SKIPPED = ("rbd-normal-fc", "newton-fc", "rbd-normed", "nes-fc", "kfac-fc", "kid-normed")
+SKIPPED = {
+    *("rbd-fc", "rbd-normal-fc", "rbd-normed", "fpd-independent-fc", "nes-fc", "nes-split-fc"),
+    *("psgd-fc", "newton-fc", "kfac-fc", "kid-normed"),
+}
 """Cases whose collectives others have too; several processes need not run them."""
 COLLECTIVE = re.compile(
     r"= (.*?) (?:all-reduce|all-gather|all-to-all|reduce-scatter|collective-permute|"
