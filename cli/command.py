@@ -86,14 +86,14 @@ def _text(value: Any) -> str:
 
 def same_task(config: RunConfig, method: str) -> RunConfig:
     """Another method's run on a run's task, for as long, with its defaults otherwise."""
-    from subspace.config import RunConfig
+    from subspace.config import TASK, RunConfig
 
-    task: Mapping[str, Any] = {name: getattr(config, name) for name in _SHARED}
+    task: Mapping[str, Any] = {name: getattr(config, name) for name in TASK - _OWN}
     size = config.phases[0].batch_size
     return RunConfig.resolve(
         {**task, "method": method, "epochs": config.epochs, "batch_size": size}
     )
 
 
-_DATA = ("dataset", "data_dir", "stream", "image_size", "augment", "label_noise", "validation")
-_SHARED = (*_DATA, "model", "init_from", "seed")
+_OWN = {"source", "epochs_before", "checkpoint_every", "recalibrate_bn", "diagnose", "workers"}
+"""What says how a run is made, and not what it learns from."""

@@ -79,8 +79,8 @@ class BatchNorm(eqx.Module):
         x = once(x.astype(jnp.float32))
         if self.inference:
             mean, variance = state.get(self.running)
-            slope = self.scale * jax.lax.rsqrt(variance + self.eps)
-            return (x - mean[None, None]) * slope[None, None] + self.shift[None, None], state
+            centred = x - mean[None, None]
+            return _scaled(centred, variance + self.eps, self.scale, self.shift), state
         axes = (self.axis_name,) if isinstance(self.axis_name, str) else self.axis_name
         out, mean, variance = _normalise(axes, self.eps, x, self.scale, self.shift)
         return out, state.set(self.running, self._blend(state, mean, variance))
@@ -100,6 +100,11 @@ def _mean(axes: tuple[str, ...], x: Float[Array, "height width c"]) -> Float[Arr
     return functools.reduce(jax.lax.pmean, axes, jnp.mean(x, axis=(0, 1)))
 
 
+def _scaled(centred: Array, square: Array, scale: Array, shift: Array) -> Array:
+    slope = scale * jax.lax.rsqrt(square)
+    return centred * slope[None, None] + shift[None, None]
+
+
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
 def _normalise(
     axes: tuple[str, ...], eps: float, x: Array, scale: Array, shift: Array
@@ -108,8 +113,7 @@ def _normalise(
     mean = _mean(axes, x)
     centred = x - mean[None, None]
     variance = _mean(axes, jnp.square(centred))
-    slope = scale * jax.lax.rsqrt(variance + eps)
-    return centred * slope[None, None] + shift[None, None], mean, variance
+    return _scaled(centred, variance + eps, scale, shift), mean, variance
 
 
 @_normalise.defjvp

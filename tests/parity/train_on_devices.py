@@ -51,7 +51,7 @@ STEPS = {
     "kid-normed": 5,
 }
 SKIPPED = {
-    *("rbd-fc", "rbd-normal-fc", "rbd-normed", "fpd-independent-fc", "nes-fc", "nes-split-fc"),
+    *("rbd-normal-fc", "rbd-normed", "fpd-independent-fc", "nes-fc", "nes-split-fc"),
     *("psgd-fc", "newton-fc", "kfac-fc", "kid-normed"),
 }
 """Cases whose collectives others have too; several processes need not run them."""
