@@ -20,6 +20,7 @@ from subspace.models.pool import view
 Pads = tuple[tuple[int, int], tuple[int, int]]
 
 _TINY = 16  # pixels of output, up to which a product with all patches is faster on a CPU
+_UNROLLED = 100  # rows times pixels of a kernel, up to which a gradient's rows aren't a loop
 
 
 def convolve(
@@ -97,16 +98,22 @@ def _depthwise_jvp(
 ) -> tuple[Array, Array]:
     """So written that the kernel's gradient, which is its transpose, is fast.
 
-    That adds up products row by row, and then the row: XLA's reductions of images are slow.
+    That adds up products row by row, and then the row: XLA's reductions of whole images take twice
+    as long. Many rows are a loop, as XLA needs minutes to compile a NASNet with each written out.
     """
     (x, weight), (dx, dweight) = primals, tangents
     height, width, _, channels = weight.shape
     out = _depthwise(stride, pads, x, weight)
+    padded = jnp.pad(x, (*pads, (0, 0)))
+    seen = [view(padded, 0, i, height, stride) for i in range(height)]
     row = (out.shape[1], channels)
-    kernel = [once(jnp.broadcast_to(pixel, row)) for pixel in dweight.reshape(-1, 1, channels)]
-    seen = _views(stride, pads, x, height, width)
-    rows = [
-        functools.reduce(jnp.add, [part[i] * k for part, k in zip(seen, kernel, strict=True)])
-        for i in range(len(out))
-    ]
-    return out, _sum(stride, pads, dx, weight) + jnp.stack(rows)
+    kernel = [once(jnp.broadcast_to(pixel, row)) for pixel in dweight.reshape(-1, channels)]
+
+    @functools.partial(jax.checkpoint, prevent_cse=False)  # else it keeps every pixel's view
+    def change(seen: list[Array], kernel: list[Array]) -> Array:
+        parts = [view(part, 0, j, width, stride) for part in seen for j in range(width)]
+        return functools.reduce(jnp.add, [p * k for p, k in zip(parts, kernel, strict=True)])
+
+    few = len(out) * len(kernel) <= _UNROLLED
+    _, rows = jax.lax.scan(lambda _, seen: (None, change(seen, kernel)), None, seen, unroll=few)
+    return out, _sum(stride, pads, dx, weight) + rows
