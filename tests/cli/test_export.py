@@ -14,6 +14,8 @@ from safetensors.numpy import load_file, save_file
 from subspace import run as library
 from subspace.folder import RunFolder
 
+pytestmark = pytest.mark.xdist_group("export")  # its runs are made once
+
 SMALL = ("--epochs", "1", "--batch-size", "128")
 
 

@@ -28,6 +28,8 @@ from subspace.folder import RunFolder
 from subspace.trainer import Trainer
 from subspace.watch import Stopped, Watcher
 
+pytestmark = pytest.mark.xdist_group("phases")  # its runs are made once
+
 SAMPLE = ("run", "dldr", "--epochs", 3, "--batch-size", 256)
 PHASES = (
     *("--then", "pbfgs:dim=2,epochs=2,batch_size=400"),

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from cli_helpers import STEPS, TINY, Cli, check, final_arrays, snapshot
 
+pytestmark = pytest.mark.xdist_group("replay")  # its runs are made once
+
 Copy = Callable[[Path], Path]
 RECORD = 4 * (20 + 1)
 

@@ -13,6 +13,8 @@ from subspace import tuned
 from subspace.config import RunConfig
 from subspace.folder import RunFolder, write_json
 
+pytestmark = pytest.mark.xdist_group("studies")  # its runs are made once
+
 TUNE = ["tune", "sgd", "--batch-size", 256, "--low", -3, "--high", 0, "--epochs", 3]
 
 

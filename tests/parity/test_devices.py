@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from train_on_devices import CASES, SKIPPED, collectives
 
+pytestmark = pytest.mark.xdist_group("devices")  # its runs are made once
+
 SCRIPT = Path(__file__).with_name("train_on_devices.py")
 
 WIRE = {
