@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from compiling import compile_quickly  # noqa: F401
 from sklearn.datasets import load_digits
 
 from subspace.capture import as_matrix, capture, layers
