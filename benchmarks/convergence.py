@@ -3,7 +3,7 @@
     python benchmarks/convergence.py --plot hylo.png --reach 88 SGD=RUN HyLo=RUN K-FAC=RUN,RUN
 
 A name's runs are its seeds: their mean is drawn. Prints the epochs and seconds after which that
-mean first reaches an accuracy in percent. Seconds are those of training, compilation included.
+mean first reaches an accuracy in percent. Seconds are all of a run's, with compilation and tests.
 """
 
 from __future__ import annotations

@@ -135,6 +135,9 @@ def scale_by_curvature(
 
     Composes: before `subspace.in_subspace`, a random subspace is stepped in along natural
     gradients. Arguments and errors as `hylo`'s; without a switch every epoch is critical.
+
+    A loop that counts its steps may say ``update(..., due=step % refresh == 0)``, a Python bool.
+    Otherwise a `lax.cond` decides, in which XLA makes convolutions several times slower on a CPU.
     """
     _check(params, curvature, refresh, switch)
     root = jax.random.key(seed, impl="threefry2x32")
@@ -151,6 +154,7 @@ def scale_by_curvature(
         params: PyTree | None = None,
         *,
         rows_fn: RowsFn | None = None,
+        due: bool | None = None,
         **extra: Any,
     ) -> tuple[PyTree, CurvatureState]:
         del extra
@@ -162,11 +166,13 @@ def scale_by_curvature(
             key = jax.random.fold_in(root, state.count)
             return _refreshed(curvature, state, rows_fn(params), key, exchange)
 
-        if refresh == 1:  # XLA makes convolutions in a branch several times slower on CPU
+        kept = state.factors, state.refreshes
+        if refresh == 1 or due:
             factors, refreshes = refreshed()
-        else:
-            kept = state.factors, state.refreshes
+        elif due is None:
             factors, refreshes = lax.cond(state.count % refresh == 0, refreshed, lambda: kept)
+        else:
+            factors, refreshes = kept
 
         def stepped(path: str, layer: Any) -> Any:
             return from_matrix(curvature.step(factors[path], as_matrix(layer)), layer)

@@ -110,7 +110,7 @@ class _Loop:
         self.samples = self.snapshots(index) if sampled else None
         self.coordinates = self.coordinate_log()
         self.clock = Clock()
-        self.compiled = False
+        self.compiled: set[bool | None] = set()
 
     def coordinate_log(self) -> CoordinateLog | None:
         if not (self.stage.phase.log_coordinates and self.folder.writes):
@@ -199,15 +199,19 @@ class _Loop:
     def step(self) -> None:
         span = self.stage.span
         inputs = self.feed.at((self.done - span.first_step) % span.steps)
+        due = span.renews_at(self.done)
+        if due not in self.compiled:
+            jax.block_until_ready(self.state)
+            self.clock.stop()
         if self.config.diagnose and self.done % self.config.diagnose == 0:
-            self.measured_step(*inputs)
+            self.measured_step(due, *inputs)
         else:
-            self.state = self.stage.train_step(self.state, *inputs)
+            self.state = self.stage.train_step(self.state, *inputs, due=due)
         self.done += 1
         self.clock.count(self.stage.phase.batch_size)
-        if not self.compiled:
+        if due not in self.compiled:
             jax.block_until_ready(self.state)
-            self.compiled = True
+            self.compiled.add(due)
             self.clock.start()
         if self.samples and self.samples.due(self.done):
             self.samples.append(self.trainer.row(self.state))
@@ -216,12 +220,12 @@ class _Loop:
             assert state is not None
             self.coordinates.append(state.slope)
 
-    def measured_step(self, *inputs: Array) -> None:
+    def measured_step(self, due: bool | None, *inputs: Array) -> None:
         """A step, set beside the gradient at its start."""
         gradient = self.stage.gradient(self.state, *inputs)
         before = jax.tree.map(jnp.copy, self.state.params)
         trials = _trials(self.state)
-        self.state = self.stage.train_step(self.state, *inputs)
+        self.state = self.stage.train_step(self.state, *inputs, due=due)
         record = {"step": self.done, "phase": self.stage.span.index + 1}
         record |= diagnose.compare(gradient, before, self.state.params)
         record |= diagnose.expected(self.stage.phase, before)

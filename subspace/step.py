@@ -75,15 +75,16 @@ def worker_axes(mesh: Mesh, workers: int) -> tuple[str, ...]:
 
 
 def make_train_step(task: Task) -> Callable[..., TrainState]:
-    """A jitted ``step(state, images, labels, order) -> state``; ``state`` is donated.
+    """A jitted ``step(state, images, labels, order, due=None) -> state``; ``state`` is donated.
 
     Shapes: images uint8 (N, H, W, C) and labels int32 (N,) of the whole training split, order
     int32 (steps × batch,), the epoch's order. The batch is divided among the workers; how they are
-    spread over devices and processes doesn't change the result.
+    spread over devices and processes doesn't change the result. ``due``, a Python bool, is for
+    `subspace.hylo.scale_by_curvature`; each of its values is a program of its own.
     """
     axes, workers = task.axes, task.workers
 
-    def step(state: TrainState, *inputs):
+    def step(due: bool | None, state: TrainState, *inputs):
         batch = _batch(task, state.step, *inputs)
 
         def loss_fn(params, examples=batch):
@@ -101,9 +102,8 @@ def make_train_step(task: Task) -> Callable[..., TrainState]:
             state.params
         )
         loss = lax.pmean(loss, axes)
-        updates, opt_state = task.optimizer.update(
-            grads, state.opt_state, state.params, value=loss, value_fn=value_fn, rows_fn=rows_fn
-        )
+        known = {"value": loss, "value_fn": value_fn, "rows_fn": rows_fn, "due": due}
+        updates, opt_state = task.optimizer.update(grads, state.opt_state, state.params, **known)
         meters = Meters(
             state.meters.loss + loss * task.batch_size,
             state.meters.correct + lax.psum(correct, axes) // (workers if task.same_batch else 1),
@@ -112,12 +112,12 @@ def make_train_step(task: Task) -> Callable[..., TrainState]:
         params: Any = optax.apply_updates(state.params, updates)
         return TrainState(params, model_state, opt_state, state.step + 1, meters)
 
-    def on_mesh(state: TrainState, *inputs):
+    def on_mesh(state: TrainState, *inputs, due: bool | None = None):
         specs = placement(state)
-        run = _on_mesh(_by_worker(task, step), task.mesh, (specs, P(), P(), P()), specs)
-        return run(state, *inputs)
+        local = _by_worker(task, functools.partial(step, due))
+        return _on_mesh(local, task.mesh, (specs, P(), P(), P()), specs)(state, *inputs)
 
-    return jax.jit(on_mesh, donate_argnums=0)
+    return jax.jit(on_mesh, donate_argnums=0, static_argnames="due")
 
 
 def make_gradient(task: Task) -> Callable[..., PyTree]:
