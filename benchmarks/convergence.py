@@ -61,7 +61,7 @@ def draw(curves: dict[str, Curve], file: Path) -> None:
             axis.plot(across, curve.accuracy, "o-", markersize=4, label=name)
     axes[0].set_xlabel("epoch")
     axes[0].xaxis.get_major_locator().set_params(integer=True)
-    axes[1].set_xlabel("seconds of training")
+    axes[1].set_xlabel("seconds")
     axes[0].set_ylabel("validation accuracy, %")
     axes[1].legend()
     for axis in axes:
