@@ -8,12 +8,13 @@ mean first reaches an accuracy in percent. Seconds are all of a run's, with comp
 
 from __future__ import annotations
 
-import argparse
-import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+import finished
 import numpy as np
+
+from subspace.folder import RunFolder
 
 
 class Curve(NamedTuple):
@@ -21,22 +22,19 @@ class Curve(NamedTuple):
 
     accuracy: np.ndarray
     seconds: np.ndarray
-    rate: float
+    rate: float | None
 
 
-def read(runs: list[Path]) -> Curve:
+def read(runs: list[RunFolder]) -> Curve:
     """The curve of one method; runs of different lengths are cut to the shortest."""
-    records = [
-        [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-        for run in runs
-    ]
+    records = [run.records() for run in runs]
     epochs = range(min(map(len, records)))
 
     def mean(field: str) -> np.ndarray:
         return np.array([np.mean([run[epoch][field] for run in records]) for epoch in epochs])
 
-    phase = json.loads((runs[0] / "config.json").read_text())["phases"][-1]
-    return Curve(100 * mean("validation_accuracy"), mean("seconds"), phase["learning_rate"])
+    rate = runs[0].read_config().phases[-1].learning_rate
+    return Curve(100 * mean("validation_accuracy"), mean("seconds"), rate)
 
 
 def row(name: str, curve: Curve, reach: float) -> str:
@@ -44,17 +42,16 @@ def row(name: str, curve: Curve, reach: float) -> str:
     above = np.flatnonzero(curve.accuracy >= reach)
     found = ("", "") if not len(above) else (above[0] + 1, f"{curve.seconds[above[0]]:.0f}")
     accuracies = " / ".join(f"{a:.1f}" for a in curve.accuracy)
-    cells = [name, f"{curve.rate:g}", accuracies, f"{curve.seconds[-1]:.0f}", *found]
+    rate = "" if curve.rate is None else f"{curve.rate:g}"
+    cells = [name, rate, accuracies, f"{curve.seconds[-1]:.0f}", *found]
     return "| " + " | ".join(map(str, cells)) + " |"
 
 
 def draw(curves: dict[str, Curve], file: Path) -> None:
-    import matplotlib
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(1, 2, figsize=(10, 4.2), sharey=True)
+    figure = Figure(figsize=(10, 4.2))
+    axes = figure.subplots(1, 2, sharey=True)
     for name, curve in curves.items():
         epochs = np.arange(1, len(curve.accuracy) + 1)
         for axis, across in zip(axes, (epochs, curve.seconds), strict=True):
@@ -71,15 +68,10 @@ def draw(curves: dict[str, Curve], file: Path) -> None:
 
 
 def main() -> None:
-    arguments = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    arguments.add_argument("curves", nargs="+", metavar="NAME=RUN,RUN,...")
-    arguments.add_argument("--plot", type=Path)
+    arguments = finished.parser(__doc__)
     arguments.add_argument("--reach", type=float, default=90.0, help="accuracy in percent")
     options = arguments.parse_args()
-    curves: dict[str, Any] = {}
-    for text in options.curves:
-        name, _, runs = text.partition("=")
-        curves[name] = read([Path(run) for run in runs.split(",")])
+    curves = {name: read(runs) for name, runs in finished.named(options.curves).items()}
     titles = ["", "learning rate", "validation after each epoch", "seconds"]
     titles += [f"epochs to {options.reach:g}%", f"seconds to {options.reach:g}%"]
     print("| " + " | ".join(titles) + " |\n" + "|---" * len(titles) + "|")

@@ -20,8 +20,10 @@ import optax
 from jaxtyping import PyTree
 
 from subspace import models, rbd
+from subspace.augment import prepare
 from subspace.data import load
 from subspace.methods import sgd
+from subspace.registry import METHODS
 from subspace.transform import chain, subspace_state
 
 BATCH = 32
@@ -44,7 +46,7 @@ class Setting(NamedTuple):
 
 def strong(**options: Any) -> Make:
     """The preset, changed by options of `subspace.rbd`."""
-    settings = {"error_feedback": True, "recent": 3} | options
+    settings = dict(METHODS["rbd"].presets["strong"]) | options
     return lambda params, rate: rbd(params, rate, **settings)
 
 
@@ -68,10 +70,6 @@ SETTINGS: dict[str, Setting] = {
 }
 
 
-def norm(tree: PyTree) -> Any:
-    return optax.tree.norm(tree)
-
-
 def residual(opt_state: Any) -> Any:
     state = subspace_state(opt_state)
     return None if state is None else state.residual
@@ -82,7 +80,7 @@ def clipped(opt_state: Any, longest: Any) -> tuple[Any, Any]:
     missed = residual(opt_state)
     if missed is None:
         return opt_state, jnp.float32(0)
-    length = norm(missed)
+    length = optax.tree.norm(missed)
     scale = jnp.minimum(1.0, longest / length)
     shorter = jax.tree.map(lambda leaf: leaf * scale, missed)
     return eqx.tree_at(residual, opt_state, shorter), length
@@ -94,8 +92,7 @@ def train(data: Any, setting: Setting, rate: float, epochs: int, seed: int) -> d
     params, static = eqx.partition(model, eqx.is_inexact_array)
 
     def loss(params: PyTree, images: Any, labels: Any) -> tuple[Any, Any]:
-        pixels = jnp.asarray(images, jnp.float32) / 255
-        logits, _ = models.apply(eqx.combine(params, static), state, pixels)
+        logits, _ = models.apply(eqx.combine(params, static), state, prepare(images))
         entropies = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
         return entropies.mean(), (logits.argmax(-1) == labels).mean()
 
@@ -105,19 +102,19 @@ def train(data: Any, setting: Setting, rate: float, epochs: int, seed: int) -> d
             batch = train_images[rows], train_labels[rows]
             (value, _), grads = jax.value_and_grad(loss, has_aux=True)(params, *batch)
             updates, opt_state = optimizer.update(grads, opt_state, params)
-            length = norm(grads)
+            length = optax.tree.norm(grads)
             opt_state, missed = clipped(opt_state, setting.clip * length)
             return (optax.apply_updates(params, updates), opt_state), (value, missed / length)
 
         return jax.jit(lambda carry, rows: jax.lax.scan(step, carry, rows))
 
     train_images, train_labels = map(jnp.asarray, data.train)
-    optimizer = setting.make(params, rate)
-    opt_state = (setting.first or setting.make)(params, rate).init(params)
+    optimizer = (setting.first or setting.make)(params, rate)
+    run, opt_state, figures = epoch_of(optimizer), optimizer.init(params), None
     order = np.random.default_rng(seed)
-    run, figures = epoch_of((setting.first or setting.make)(params, rate)), None
     for epoch in range(epochs):
         if epoch == 1 and setting.first is not None:
+            optimizer = setting.make(params, rate)
             opt_state = eqx.tree_at(residual, optimizer.init(params), residual(opt_state))
             run = epoch_of(optimizer)
         rows = order.permutation(len(train_labels))

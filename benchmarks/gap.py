@@ -7,21 +7,22 @@ One curve for each name, through the runs behind it; a run of SGD is a level lin
 
 from __future__ import annotations
 
-import argparse
-import json
 from pathlib import Path
 from typing import Any
 
+import finished
 
-def read(run: Path) -> dict[str, Any]:
+from subspace.folder import RunFolder
+
+
+def read(run: RunFolder) -> dict[str, Any]:
     """What the table has on a run."""
-    summary = json.loads((run / "summary.json").read_text())
-    phase = json.loads((run / "config.json").read_text())["phases"][-1]
+    summary, phase = run.summary(), run.read_config().phases[-1]
     return {
-        "method": phase["method"],
+        "method": phase.method,
         "d": summary["dimensions"],
         "D/d": summary["compression"],
-        "lr": phase["learning_rate"],
+        "lr": phase.learning_rate,
         "train": summary["train_accuracy"],
         "validation": summary["validation_accuracy"],
         "test": summary["test_accuracy"],
@@ -29,12 +30,10 @@ def read(run: Path) -> dict[str, Any]:
 
 
 def draw(curves: dict[str, list[dict[str, Any]]], file: Path) -> None:
-    import matplotlib
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axis = plt.subplots(figsize=(7, 4.5))
+    figure = Figure(figsize=(7, 4.5))
+    axis = figure.subplots()
     for name, rows in curves.items():
         if rows[0]["method"] == "sgd":
             axis.axhline(100 * rows[0]["test"], color="black", linestyle="--", label=name)
@@ -52,14 +51,9 @@ def draw(curves: dict[str, list[dict[str, Any]]], file: Path) -> None:
 
 
 def main() -> None:
-    arguments = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    arguments.add_argument("curves", nargs="+", metavar="NAME=RUN,RUN,...")
-    arguments.add_argument("--plot", type=Path)
-    options = arguments.parse_args()
-    curves = {}
-    for text in options.curves:
-        name, _, runs = text.partition("=")
-        curves[name] = [read(Path(run)) for run in runs.split(",")]
+    options = finished.parser(__doc__).parse_args()
+    named = finished.named(options.curves)
+    curves = {name: [read(run) for run in runs] for name, runs in named.items()}
     print("| | d | D/d | learning rate | train | validation | test |\n" + "|---" * 7 + "|")
     for name, rows in curves.items():
         for row in rows:

@@ -199,7 +199,7 @@ class _Loop:
     def step(self) -> None:
         span = self.stage.span
         inputs = self.feed.at((self.done - span.first_step) % span.steps)
-        due = span.renews_at(self.done)
+        due = span.refresh_due(self.done)
         if due not in self.compiled:
             jax.block_until_ready(self.state)
             self.clock.stop()

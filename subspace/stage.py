@@ -63,8 +63,8 @@ class Span:
         every = self.phase.sample_every
         return self.steps if every == "epoch" else every  # pyright: ignore[reportReturnType]
 
-    def renews_at(self, step: int) -> bool | None:
-        """Whether a step renews the curvature; None for a method without it."""
+    def refresh_due(self, step: int) -> bool | None:
+        """Whether a step refreshes the curvature; None for a method without it."""
         every = self.phase.refresh
         return None if every is None else (step - self.first_step) % every == 0
 
