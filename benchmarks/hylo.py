@@ -4,8 +4,9 @@
 
 One dense layer of so many inputs and outputs, with a bias. "renewal": from captured rows to the
 factor, every ``--refresh`` steps of a run; "step": from a gradient to the preconditioned one. KID
-and KIS keep a tenth of the rows. "KiB exchanged": what each worker contributes to a renewal, as the
-tests of the compiled program hold it, besides the gradient. "over" is K-FAC's time in the same run.
+and KIS keep a tenth of the rows; with a memory, those of 20 renewals are used. "KiB exchanged":
+what each worker contributes to a renewal, as the tests of the compiled program hold it, besides the
+gradient. "over" is K-FAC's time in the same run.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ import measure
 from subspace.capture import Rows
 from subspace.curvature import AbstractCurvature, Kronecker, LowRank
 from subspace.exchange import Alone
+from subspace.remember import Remembering
 
-RANK, DAMPING = 0.1, 0.3
+RANK, DAMPING, MEMORY = 0.1, 0.3, 20
 
 
 def rows_kept(batch: int) -> int:
@@ -36,6 +38,7 @@ def curvatures(batch: int) -> dict[str, AbstractCurvature]:
         "sngd": LowRank(DAMPING, "sngd", batch, batch),
         "kid": LowRank(DAMPING, "kid", kept, batch),
         "kis": LowRank(DAMPING, "kis", kept, batch),
+        "kid, memory": Remembering(LowRank(DAMPING, "kid", kept, batch), MEMORY),
     }
 
 
@@ -47,7 +50,7 @@ def numbers(name: str, batch: int, a: int, b: int) -> int:
         "sngd": batch * (a + b),
         "kid": batch + kept * (a + b) + kept**2,
         "kis": batch + kept * (a + b),
-    }[name]
+    }[name.split(",")[0]]
 
 
 def make_work(width: int, batch: int) -> dict[str, Callable[[], Any]]:

@@ -146,6 +146,10 @@ Threshold = Annotated[
         "0.5",
     ),
 ]
+Memory = Annotated[
+    int | None,
+    _option(_NATURAL, "Renewals whose examples are used together (hylo).", "1"),
+]
 HalfSamples = Annotated[
     bool | None,
     _option(

@@ -63,6 +63,7 @@ def run(
     rank: options.Rank = None,
     selection: options.Selection = None,
     threshold: options.Threshold = None,
+    memory: options.Memory = None,
     sample_every: options.SampleEvery = None,
     half_samples: options.HalfSamples = None,
     epochs: options.Epochs = None,

@@ -20,20 +20,14 @@ from jaxtyping import Array, Bool, Float, Key, PyTree
 from subspace.capture import Rows
 from subspace.errors import InvalidInput
 from subspace.exchange import AbstractExchange
-from subspace.lowrank import Factor, factor, keep, plus_identity, precondition
+from subspace.lowrank import Factor, Kept, factor, keep, plus_identity, precondition
 
 HYBRID = "hybrid"
 SELECTIONS = (HYBRID, "kid", "kis")
 
 
 class AbstractCurvature(eqx.Module):
-    """How a layer's factor is made from rows, and a step from it; gradients are (a, b) matrices.
-
-    Attributes:
-        damping: α, above 0.
-    """
-
-    damping: eqx.AbstractVar[float]
+    """How a layer's factor is made from rows, and a step from it; gradients are (a, b) matrices."""
 
     @abstractmethod
     def start(self, inputs: int, outputs: int) -> PyTree:
@@ -54,10 +48,9 @@ class AbstractCurvature(eqx.Module):
     def step(self, factor: PyTree, gradient: Float[Array, "a b"]) -> Float[Array, "a b"]:
         """``(F̂ + αI)⁻¹ g``."""
 
+    @abstractmethod
     def check(self) -> None:
         """Raises InvalidInput if an attribute can't be used."""
-        if not (self.damping > 0 and math.isfinite(self.damping)):
-            raise InvalidInput("damping", f"must be a positive number, got {self.damping}")
 
 
 @final
@@ -65,6 +58,7 @@ class LowRank(AbstractCurvature):
     """From a few examples, see `subspace.lowrank`.
 
     Attributes:
+        damping: α, above 0.
         kind: ``"sngd"`` (of all), ``"kid"``, ``"kis"``; ``"hybrid"``: KID in critical epochs only.
         count: examples that are kept, r.
         total: examples of a batch, n.
@@ -88,10 +82,19 @@ class LowRank(AbstractCurvature):
         exchange: AbstractExchange,
     ) -> Factor:
         del previous
+        return factor(self.keep(rows, key, critical, exchange), self.total, self.damping)
 
-        def by(kind: str) -> Factor:
-            kept = keep(kind, rows, self.count, key, exchange)
-            return factor(kept, self.total, self.damping)
+    def keep(
+        self,
+        rows: Rows,
+        key: Key[Array, ""],
+        critical: Bool[Array, ""],
+        exchange: AbstractExchange,
+    ) -> Kept:
+        """The rows of one renewal; arguments as `refresh`'s."""
+
+        def by(kind: str) -> Kept:
+            return keep(kind, rows, self.count, key, exchange)
 
         if self.kind != HYBRID:
             return by(self.kind)
@@ -101,7 +104,7 @@ class LowRank(AbstractCurvature):
         return precondition(factor, gradient, self.damping)
 
     def check(self) -> None:
-        super().check()
+        _check_damping(self.damping)
         of_all = self.kind == "sngd" and self.count == self.total
         if self.kind not in SELECTIONS and not of_all:
             names = ", ".join(SELECTIONS)
@@ -126,6 +129,7 @@ class Kronecker(AbstractCurvature):
     convolutions the "reduce" form (Eschenhagen et al. 2023). Workers exchange a² + b² numbers.
 
     Attributes:
+        damping: α, above 0.
         decay: of the running averages, for each refresh.
     """
 
@@ -161,6 +165,14 @@ class Kronecker(AbstractCurvature):
 
     def step(self, factor: KroneckerFactor, gradient: Float[Array, "a b"]) -> Float[Array, "a b"]:
         return factor.inverse_inputs @ gradient @ factor.inverse_outputs
+
+    def check(self) -> None:
+        _check_damping(self.damping)
+
+
+def _check_damping(damping: float) -> None:
+    if not (damping > 0 and math.isfinite(damping)):
+        raise InvalidInput("damping", f"must be a positive number, got {damping}")
 
 
 def _inverse(matrix: Float[Array, "a a"], damping: Any) -> Float[Array, "a a"]:

@@ -16,6 +16,7 @@ from subspace.capture import Rows, as_matrix, from_matrix, layers, replaced, siz
 from subspace.curvature import HYBRID, AbstractCurvature, Kronecker, LowRank
 from subspace.errors import InvalidInput
 from subspace.exchange import AbstractExchange, Alone
+from subspace.remember import Remembering
 from subspace.switch import Switch, SwitchState
 from subspace.transform import chain, find_state
 
@@ -48,6 +49,7 @@ def hylo(
     refresh: int = 100,
     selection: str = HYBRID,
     threshold: float = 0.5,
+    memory: int = 1,
     milestones: tuple[int, ...] = (),
     momentum: float = 0.0,
     seed: int = 0,
@@ -70,6 +72,8 @@ def hylo(
             critical epochs, KIS in others, see `subspace.switch.Switch`.
         threshold, milestones: when an epoch is critical; milestones are epochs after which the
             learning rate drops.
+        memory: refreshes whose rows are used together; the paper's is 1. See
+            `subspace.remember.Remembering`.
         momentum: of the steps.
         seed: of KIS.
         exchange: how workers share a step.
@@ -84,7 +88,8 @@ def hylo(
     """
     if not 0 < rank <= 1:
         raise InvalidInput("rank", f"is a fraction of the batch, above 0 up to 1, got {rank}")
-    curvature = LowRank(damping, selection, max(1, round(rank * batch_size)), batch_size)
+    low_rank = LowRank(damping, selection, max(1, round(rank * batch_size)), batch_size)
+    curvature = low_rank if memory == 1 else Remembering(low_rank, memory)
     switch = Switch(steps, threshold, tuple(milestones)) if selection == HYBRID else None
     natural = scale_by_curvature(
         params, curvature, refresh=refresh, switch=switch, seed=seed, exchange=exchange

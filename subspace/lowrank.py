@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
 from subspace.capture import Rows
 from subspace.errors import InvalidInput
@@ -90,11 +90,11 @@ def keep(
     return Kept(kept, jnp.diag(jnp.sqrt(scale)))
 
 
-def factor(kept: Kept, total: int, damping: Any) -> Factor:
+def factor(kept: Kept, total: int | Int[Array, ""], damping: Any) -> Factor:
     """M for rows that stand for ``total`` examples; damping is α."""
     rows, root = kept
     inner = root @ kernel(rows, rows) @ root.T
-    size = jnp.asarray(total * damping, inner.dtype)
+    size = jnp.asarray(total, inner.dtype) * jnp.asarray(damping, inner.dtype)
     lower = jnp.linalg.cholesky(plus_identity(inner, size))
     half = jax.scipy.linalg.solve_triangular(lower, root, lower=True)
     return Factor(rows, half.T @ half)

@@ -21,7 +21,8 @@ EXCHANGES = ("mean", "independent", "split")
 STARTS = ("first", "last", "here")
 _DECAY = 0.1  # of the learning rate, at each milestone
 _MOST = 2**31 - 1  # steps are counted in 32 bits
-_COUNTS = ("dim", "epochs", "batch_size", "redraw_every", "refresh")
+_COUNTS = ("dim", "epochs", "batch_size", "redraw_every", "refresh", "memory")
+_LATER = {"half_samples", "memory"}  # fields that runs of earlier versions don't have
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,7 @@ class Phase:
     rank: float | None = None
     selection: str | None = None
     threshold: float | None = None
+    memory: int | None = None
     sample_every: int | str | None = None
     half_samples: bool | None = None
 
@@ -238,8 +240,8 @@ class Phase:
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Phase:
-        """The inverse of `to_json`; of an earlier version, fields that came later may be missing
-        if they don't apply to the method.
+        """The inverse of `to_json`; of an earlier version, fields that came later may be missing:
+        they take their defaults.
 
         Raises:
             InvalidInput: another field is missing or unknown, or its value can't be used.
@@ -248,7 +250,8 @@ class Phase:
             raise InvalidInput("phases", "not the fields of a phase")
         method = lookup("method", record["method"], METHODS)
         known = {field.name for field in fields(cls)}
-        needed = {"method", "epochs", "batch_size", *method.options} - {"half_samples"}
+        record = {name: method.options[name] for name in _LATER & method.options.keys()} | record
+        needed = {"method", "epochs", "batch_size", *method.options}
         if not needed <= record.keys() <= known:
             raise InvalidInput("phases", "not the fields of a phase")
         times = record.get("milestones")

@@ -134,7 +134,7 @@ METHODS: dict[str, Method] = {
             "hylo",
             hylo,
             "natural gradients from a few examples of the batch, now and then renewed",
-            _NATURAL | {"rank": 0.1, "selection": "hybrid", "threshold": 0.5},
+            _NATURAL | {"rank": 0.1, "selection": "hybrid", "threshold": 0.5, "memory": 1},
             _FULL,
             ("seed", "batch_size", "steps", "milestones"),
         ),

@@ -169,6 +169,7 @@ def test_a_random_subspace_is_stepped_in_along_natural_gradients(problem):
 
 MAKE = {
     "hylo": lambda params: hylo(params, 0.01, batch_size=SIZE, steps=2, momentum=0.9),
+    "memory": lambda params: hylo(params, 0.01, batch_size=SIZE, steps=2, refresh=2, memory=2),
     "sngd": lambda params: sngd(params, 0.01, batch_size=SIZE, momentum=0.9),
     "kfac": lambda params: kfac(params, 0.01, momentum=0.9),
 }
@@ -196,6 +197,7 @@ def test_state_is_plain_arrays_of_one_structure_made_of_shapes_alone(problem, na
         {"damping": 0.0},
         {"refresh": 0},
         {"threshold": -1.0},
+        {"memory": 0},
     ],
 )
 def test_bad_input(problem, change):

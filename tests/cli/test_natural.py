@@ -36,7 +36,8 @@ def test_they_train(cli: Cli, method: str):
 def test_hylo_switches_and_resumes_bit_for_bit(tmp_path: Path):
     """After a drop of the learning rate, kid again; otherwise from the third epoch on, kis."""
     given = {"method": "hylo", "batch_size": 64, "epochs": 5, "refresh": 10, "threshold": 1e9}
-    config = RunConfig.resolve(given | {"milestones": (3,), "learning_rate": 0.02})
+    given |= {"milestones": (3,), "learning_rate": 0.02, "memory": 3}
+    config = RunConfig.resolve(given)
     straight, folder = RunFolder(tmp_path / "straight"), RunFolder(tmp_path / "run")
     run.execute(config, straight)
     counts = [(r["kid_refreshes"], r["kis_refreshes"]) for r in straight.records()]
@@ -47,6 +48,13 @@ def test_hylo_switches_and_resumes_bit_for_bit(tmp_path: Path):
         run.execute(config, folder, watcher=Watcher(should_stop=lambda: next(asked) == 47))
     run.execute(config, folder, resume=True)
     assert_same_run(folder.path, straight.path)
+
+
+def test_a_run_of_an_earlier_version_has_no_memory_of_past_renewals():
+    config = RunConfig.resolve({"method": "hylo"})
+    record = config.to_json()
+    assert record["phases"][0].pop("memory") == 1
+    assert RunConfig.from_json(record) == config
 
 
 class Scaled(eqx.Module):

@@ -11,10 +11,12 @@ import pytest
 from jax import lax
 
 from subspace.capture import Rows, as_matrix, capture, from_matrix, layers
+from subspace.curvature import LowRank
 from subspace.errors import InvalidInput
-from subspace.exchange import Mean
+from subspace.exchange import Alone, Mean
 from subspace.lowrank import Kept, factor, keep, kernel, precondition
 from subspace.models import Conv, Dense
+from subspace.remember import Remembering
 
 N, CLASSES = 12, 3
 
@@ -224,6 +226,37 @@ def test_kernels_are_inner_products_of_gradients():
 def test_bad_input(kind, count):
     with pytest.raises(InvalidInput):
         keep(kind, random_rows(), count, jax.random.key(0))
+
+
+@pytest.mark.parametrize("memory", [1, 3])
+def test_a_memory_inverts_the_mean_of_its_renewals_fisher_matrices(memory):
+    """Those that there are, then the last ones; all rows are kept, so that each is exact."""
+    curvature = Remembering(LowRank(0.1, "kid", N, N), memory)
+    state, gradient = curvature.start(5, 4), jnp.ones((5, 4))
+    batches = [random_rows(seed=seed) for seed in range(5)]
+    refresh = jax.jit(curvature.refresh, static_argnums=4)
+    for i, rows in enumerate(batches):
+        state = refresh(state, rows, jax.random.key(i), jnp.bool_(True), Alone())
+        last = batches[max(0, i + 1 - memory) : i + 1]
+        exact = dense_inverse(Rows(*map(jnp.concatenate, zip(*last, strict=True))), gradient, 0.1)
+        step = curvature.step(state, gradient)
+        assert np.linalg.norm(step - exact) < 1e-4 * np.linalg.norm(exact)
+
+
+def test_a_memory_weighs_rows_as_their_renewals_did():
+    """Of a few rows each, by KIS: F̂ is the mean of what single renewals make of the same rows."""
+    low_rank, root = LowRank(0.1, "kis", 4, N), jax.random.key(0)
+    keys, critical = [jax.random.fold_in(root, i) for i in range(2)], jnp.bool_(True)
+    curvature = Remembering(low_rank, 2)
+    state, fisher = curvature.start(5, 4), np.zeros((20, 20))
+    for i, key in enumerate(keys):
+        state = curvature.refresh(state, random_rows(seed=i), key, critical, Alone())
+        rows, weigh = low_rank.keep(random_rows(seed=i), key, critical, Alone())
+        fisher += products(rows).T @ np.asarray(weigh.T @ weigh) @ products(rows) / N / 2
+    gradient = np.arange(20.0, dtype=np.float32)
+    exact = np.linalg.solve(fisher + 0.1 * np.eye(20), gradient).reshape(5, 4)
+    step = curvature.step(state, jnp.asarray(gradient).reshape(5, 4))
+    assert np.linalg.norm(step - exact) < 1e-4 * np.linalg.norm(exact)
 
 
 def test_rows_of_zeros_do_no_harm():

@@ -34,7 +34,7 @@ CASES = {
     "pbfgs-fc": {"method": "pbfgs", "dim": 5, "batch_size": 256},
     "newton-fc": {"method": "newton", "dim": 5, "batch_size": 256},
     "rbd-normed": {"method": "rbd", "model": "normed", "dim": 50},
-    "hylo-fc": {"method": "hylo", "refresh": 2},
+    "hylo-fc": {"method": "hylo", "refresh": 2, "memory": 2},
     "kfac-fc": {"method": "kfac", "refresh": 2},
     "kid-normed": {"method": "hylo", "model": "normed", "selection": "kid", "refresh": 2},
 }
