@@ -20,7 +20,7 @@ from jaxtyping import Array, Bool, Float, Key, PyTree
 from subspace.capture import Rows
 from subspace.errors import InvalidInput
 from subspace.exchange import AbstractExchange
-from subspace.lowrank import Factor, Kept, factor, keep, plus_identity, precondition
+from subspace.lowrank import Factor, Kept, factor, keep, plus_identity, precondition, rounding
 
 HYBRID = "hybrid"
 SELECTIONS = (HYBRID, "kid", "kis")
@@ -176,5 +176,5 @@ def _check_damping(damping: float) -> None:
 
 
 def _inverse(matrix: Float[Array, "a a"], damping: Any) -> Float[Array, "a a"]:
-    lower = jnp.linalg.cholesky(plus_identity(matrix, damping))
+    lower = jnp.linalg.cholesky(plus_identity(matrix, jnp.maximum(damping, rounding(matrix))))
     return jax.scipy.linalg.cho_solve((lower, True), jnp.eye(len(matrix), dtype=matrix.dtype))

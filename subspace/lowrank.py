@@ -24,7 +24,8 @@ from subspace.errors import InvalidInput
 from subspace.exchange import AbstractExchange, Alone
 
 KINDS = ("sngd", "kid", "kis")
-_JITTER = 1e-6  # of the kernel's mean diagonal
+_ROUNDING = 2.0**-20  # of a trace
+_CLEAR = 1e-4  # of the largest eigenvalue; below, an eigenvector is no direction of its own
 
 
 class Kept(NamedTuple):
@@ -77,9 +78,11 @@ def keep(
         return Kept(_at(rows, jnp.arange(total), exchange), jnp.eye(total, dtype=norms.dtype))
     if kind == "kid":
         kept = _at(rows, lax.top_k(norms, count)[1], exchange)
-        combination = _combination(rows, kept)
-        shares = exchange.total(combination.T @ combination)
-        return Kept(kept, jnp.linalg.cholesky(_lifted(shares)).T)
+        basis = _basis(kernel(kept, kept))
+        shares = kernel(rows, kept) @ basis  # U Qᵀ with orthonormal rows Q = basisᵀ U_r
+        projected = exchange.total(shares.T @ shares)
+        lower = jnp.linalg.cholesky(plus_identity(projected, rounding(projected)))
+        return Kept(kept, (basis @ lower).T)
     tiny = jnp.finfo(norms.dtype).tiny
     weights = jnp.maximum(norms, tiny)  # rows of zeros are drawn last
     priorities, order = lax.top_k(
@@ -91,11 +94,11 @@ def keep(
 
 
 def factor(kept: Kept, total: int | Int[Array, ""], damping: Any) -> Factor:
-    """M for rows that stand for ``total`` examples; damping is α."""
+    """M for rows that stand for ``total`` examples; damping is α, here at least 10⁻⁶ tr F̂."""
     rows, root = kept
     inner = root @ kernel(rows, rows) @ root.T
     size = jnp.asarray(total, inner.dtype) * jnp.asarray(damping, inner.dtype)
-    lower = jnp.linalg.cholesky(plus_identity(inner, size))
+    lower = jnp.linalg.cholesky(plus_identity(inner, jnp.maximum(size, rounding(inner))))
     half = jax.scipy.linalg.solve_triangular(lower, root, lower=True)
     return Factor(rows, half.T @ half)
 
@@ -122,13 +125,14 @@ def plus_identity(matrix: Float[Array, "r r"], scale: Any) -> Float[Array, "r r"
     return matrix + scale * jnp.eye(len(matrix), dtype=matrix.dtype)
 
 
-def _lifted(matrix: Float[Array, "r r"]) -> Float[Array, "r r"]:
-    """The same, and positive definite in spite of rounding."""
-    jitter = np.float32(_JITTER) * jnp.trace(matrix) / len(matrix)
-    return plus_identity(matrix, jitter)
+def rounding(matrix: Float[Array, "r r"]) -> Float[Array, ""]:
+    """What has to be added to a kernel's diagonal at least, so that float32 can factorise it."""
+    tiny = jnp.finfo(matrix.dtype).tiny
+    return jnp.maximum(np.float32(_ROUNDING) * jnp.trace(matrix), tiny)
 
 
-def _combination(rows: Rows, kept: Rows) -> Float[Array, "n r"]:
-    """C of the least-squares ``U ≈ C U_r``."""
-    lower = jnp.linalg.cholesky(_lifted(kernel(kept, kept)))
-    return jax.scipy.linalg.cho_solve((lower, True), kernel(kept, rows)).T
+def _basis(inner: Float[Array, "r r"]) -> Float[Array, "r r"]:
+    """W with ``Wᵀ K W = I`` on K's range; zero along eigenvectors that are mostly rounding."""
+    values, vectors = jnp.linalg.eigh(inner)
+    clear = values > np.float32(_CLEAR) * values[-1]
+    return vectors @ jnp.diag(jnp.where(clear, lax.rsqrt(jnp.where(clear, values, 1)), 0))

@@ -13,9 +13,10 @@ import pytest
 from compiling import compile_quickly  # noqa: F401
 from sklearn.datasets import load_digits
 
-from subspace.capture import as_matrix, capture, layers
+from subspace.capture import Rows, as_matrix, capture, layers
 from subspace.curvature import Kronecker, LowRank
 from subspace.errors import InvalidInput
+from subspace.exchange import Alone
 from subspace.hylo import hylo, kfac, scale_by_curvature, sngd, trace
 from subspace.lowrank import factor, keep, precondition
 from subspace.models import FC
@@ -110,6 +111,20 @@ def test_kfac_inverts_the_damped_kronecker_product(problem):
         exact = np.linalg.solve(a, gradient) @ np.linalg.inv(b)
         step = Kronecker(0.1).step(state[0].factors[path], as_matrix(layer))
         assert np.linalg.norm(step - exact) < 1e-3 * np.linalg.norm(exact)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e3, 1e6])
+def test_kfac_of_gradients_of_any_length_is_finite(scale):
+    """Of two rows, so that most eigenvalues are nothing beside the others."""
+    inputs, outputs = (jax.random.normal(jax.random.key(i), (2, 60)) for i in range(2))
+    rows = Rows(jnp.tile(inputs, (20, 1)), scale * jnp.tile(outputs, (20, 1)))
+    curvature, gradient = Kronecker(0.01), rows.inputs.T @ rows.outputs
+    state = curvature.refresh(
+        curvature.start(60, 60), rows, jax.random.key(0), jnp.bool_(True), Alone()
+    )
+    step = curvature.step(state, gradient)
+    assert jnp.all(jnp.isfinite(step))
+    assert jnp.sum(step * gradient) > 0
 
 
 def slowly(curvature, params, **options):

@@ -199,6 +199,23 @@ def test_every_step_is_a_descent_direction(kind, damping):
         assert jnp.sum(step * gradient) > 0
 
 
+@pytest.mark.parametrize("kind", ["sngd", "kid", "kis"])
+@pytest.mark.parametrize("scale", [1.0, 1e2, 1e4])
+def test_nearly_dependent_rows_of_any_length_are_descended_along(kind, scale):
+    """The kernel's smallest eigenvalues are then below its rounding errors, of which a step along
+    the rows, where little is left of a gradient, has a few percent.
+    """
+    few, noise = random_rows(6, 30, 20), random_rows(60, 30, 20, seed=1)
+    rows = Rows(*(scale * jnp.tile(x, (10, 1)) + 1e-3 * y for x, y in zip(few, noise, strict=True)))
+    count = 60 if kind == "sngd" else 40
+    for along in range(0, 60, 7):
+        gradient = jnp.outer(rows.inputs[along], rows.outputs[along])
+        gradient = gradient / jnp.linalg.norm(gradient)
+        step = 0.01 * inverse(kind, rows, count, gradient, 0.01)
+        assert jnp.sum(step * gradient) > -0.05
+        assert jnp.linalg.norm(step) < 1.001
+
+
 @pytest.mark.parametrize(("kind", "count"), [("sngd", 12), ("kid", 5), ("kis", 5)])
 @pytest.mark.parametrize("workers", [2, 4])
 def test_workers_keep_what_one_would(kind, count, workers):
@@ -231,14 +248,14 @@ def test_bad_input(kind, count):
 @pytest.mark.parametrize("memory", [1, 3])
 def test_a_memory_inverts_the_mean_of_its_renewals_fisher_matrices(memory):
     """Those that there are, then the last ones; all rows are kept, so that each is exact."""
-    curvature = Remembering(LowRank(0.1, "kid", N, N), memory)
+    curvature = Remembering(LowRank(10.0, "kid", N, N), memory)
     state, gradient = curvature.start(5, 4), jnp.ones((5, 4))
     batches = [random_rows(seed=seed) for seed in range(5)]
     refresh = jax.jit(curvature.refresh, static_argnums=4)
     for i, rows in enumerate(batches):
         state = refresh(state, rows, jax.random.key(i), jnp.bool_(True), Alone())
         last = batches[max(0, i + 1 - memory) : i + 1]
-        exact = dense_inverse(Rows(*map(jnp.concatenate, zip(*last, strict=True))), gradient, 0.1)
+        exact = dense_inverse(Rows(*map(jnp.concatenate, zip(*last, strict=True))), gradient, 10.0)
         step = curvature.step(state, gradient)
         assert np.linalg.norm(step - exact) < 1e-4 * np.linalg.norm(exact)
 
