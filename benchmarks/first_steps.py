@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -25,51 +24,29 @@ from subspace import models
 from subspace.augment import prepare
 from subspace.capture import capture
 from subspace.data import load
-from subspace.hylo import hylo, kfac, sngd
+from subspace.phase import Phase
 
-MOMENTUM = 0.9
-
-
-class Setting(NamedTuple):
-    """One row; ``make`` takes parameters and the other fields by name."""
-
-    make: Callable[..., optax.GradientTransformationExtraArgs]
-    rate: float
-    refresh: int = 1
-    options: dict[str, Any] = {}  # noqa: RUF012 (never changed)
-
-
-KID = {"selection": "kid", "memory": 1}
-KID_20 = KID | {"memory": 20}
-SETTINGS = {
-    "SGD": Setting(lambda params, rate, **_: optax.sgd(rate, MOMENTUM), 2**-4),
-    "K-FAC": Setting(kfac, 2**-8, 10, {"damping": 0.03}),
-    "SNGD": Setting(sngd, 2**-7, 1, {"damping": 0.1}),
-    "KID, every 10": Setting(hylo, 2**-6, 10, KID),
-    "KID, every 10, memory 20": Setting(hylo, 2**-6, 10, KID_20),
-    "KID": Setting(hylo, 2**-6, 1, KID),
-    "KID, memory 20": Setting(hylo, 2**-6, 1, KID_20),
-    "KID, less damping": Setting(hylo, 2**-7, 1, KID | {"damping": 0.1}),
-    "KID, less damping, memory 20": Setting(hylo, 2**-7, 1, KID_20 | {"damping": 0.1}),
+KID = {"method": "hylo", "selection": "kid", "learning_rate": 2**-6, "refresh": 1}
+LESS = {"damping": 0.1, "learning_rate": 2**-7}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "SGD": {"method": "sgd", "learning_rate": 2**-4},
+    "K-FAC": {"method": "kfac", "damping": 0.03, "learning_rate": 2**-8, "refresh": 10},
+    "SNGD": {"method": "sngd", "refresh": 1} | LESS,
+    "KID, every 10": KID | {"refresh": 10},
+    "KID, every 10, memory 20": KID | {"refresh": 10, "memory": 20},
+    "KID": KID,
+    "KID, memory 20": KID | {"memory": 20},
+    "KID, less damping": KID | LESS,
+    "KID, less damping, memory 20": KID | LESS | {"memory": 20},
 }
+"""The fields of `subspace.phase.Phase`, as ``subspace run`` takes them."""
 
 
-def optimizer_of(
-    setting: Setting, params: PyTree, batch_size: int, steps: int
-) -> optax.GradientTransformationExtraArgs:
-    options = {"refresh": setting.refresh, "momentum": MOMENTUM, **setting.options}
-    if setting.make in (hylo, sngd):
-        options["batch_size"] = batch_size
-    if setting.make is hylo:
-        options["steps"] = steps
-    return optax.with_extra_args_support(setting.make(params, setting.rate, **options))
-
-
-def train(data: Any, name: str, setting: Setting, batch_size: int, steps: int, seed: int) -> float:
+def train(data: Any, name: str, phase: Phase, steps: int, seed: int) -> float:
     """The mean loss of the last third of the steps."""
     model, state = models.build(name, data.shape, data.classes, key=jax.random.key(seed))
     params, static = eqx.partition(model, eqx.is_inexact_array)
-    optimizer = optimizer_of(setting, params, batch_size, steps)
+    optimizer = phase.optimizer(params, steps=steps, seed=seed)
 
     def loss(model: PyTree, images: Any, labels: Any) -> Any:
         logits, _ = models.apply(model, state, prepare(images))
@@ -79,7 +56,7 @@ def train(data: Any, name: str, setting: Setting, batch_size: int, steps: int, s
         return loss(model, *(part[None] for part in example))
 
     @partial(jax.jit, static_argnames="due", donate_argnums=(0, 1))
-    def step(params: PyTree, opt_state: Any, batch: Any, due: bool) -> Any:
+    def step(params: PyTree, opt_state: Any, batch: Any, due: bool | None) -> Any:
         value, grads = jax.value_and_grad(lambda p: loss(eqx.combine(p, static), *batch))(params)
 
         def rows_fn(params: PyTree) -> Any:
@@ -91,9 +68,10 @@ def train(data: Any, name: str, setting: Setting, batch_size: int, steps: int, s
     opt_state, order, values = optimizer.init(params), np.random.default_rng(seed), []
     images, labels = map(np.asarray, data.train)
     for count in range(steps):
-        rows = order.choice(len(labels), batch_size, replace=False)
+        rows = order.choice(len(labels), phase.batch_size, replace=False)
         batch = images[rows], labels[rows]
-        params, opt_state, value = step(params, opt_state, batch, due=count % setting.refresh == 0)
+        due = phase.refresh and count % phase.refresh == 0
+        params, opt_state, value = step(params, opt_state, batch, due=due)
         values.append(value)
     return float(np.mean(values[-max(1, steps // 3) :]))
 
@@ -111,13 +89,14 @@ def main() -> None:
     data = load(options.dataset, data_dir=options.data_dir)
     table = []
     for name in options.only.split(";") if options.only else SETTINGS:
-        setting = SETTINGS[name]
-        found = train(data, options.model, setting, options.batch_size, options.steps, options.seed)
+        given = SETTINGS[name] | {"momentum": 0.9, "batch_size": options.batch_size}
+        phase = Phase.resolve(given, model=options.model, dataset=options.dataset, start="first")
+        found = train(data, options.model, phase, options.steps, options.seed)
         line = {
             "": name,
-            "damping": setting.options.get("damping", "" if name == "SGD" else 0.3),
-            "learning rate": setting.rate,
-            "renewed every": "" if name == "SGD" else setting.refresh,
+            "damping": phase.damping or "",
+            "learning rate": phase.learning_rate,
+            "renewed every": phase.refresh or "",
             "loss": found if math.isfinite(found) else "diverged",
         }
         table.append(line)

@@ -16,18 +16,9 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "subspace"
 FOUNDATIONS = {
     *("errors", "core", "partition", "random", "probe", "exchange", "transform", "methods"),
-    *(
-        "joint",
-        "recent",
-        "distributed",
-        "capture",
-        "lowrank",
-        "curvature",
-        "remember",
-        "switch",
-        "hylo",
-    ),
-    *("trajectory", "bfgs", "linesearch", "newton", "projected", "registry", "inlaw"),
+    *("joint", "recent", "distributed", "capture", "lowrank", "curvature", "remember"),
+    *("switch", "hylo", "inlaw"),
+    *("trajectory", "bfgs", "linesearch", "newton", "projected", "registry"),
 }
 """Modules that know nothing of data, runs or files; `basis` and `models` are such packages."""
 OUTER = {
