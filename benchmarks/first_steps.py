@@ -10,19 +10,14 @@ from __future__ import annotations
 
 import math
 import sys
-from functools import partial
 from typing import Any
 
-import equinox as eqx
 import jax
 import measure
 import numpy as np
-import optax
-from jaxtyping import PyTree
+from plain import Training
 
 from subspace import models
-from subspace.augment import prepare
-from subspace.capture import capture
 from subspace.data import load
 from subspace.phase import Phase
 
@@ -44,35 +39,13 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 def train(data: Any, name: str, phase: Phase, steps: int, seed: int) -> float:
     """The mean loss of the last third of the steps."""
-    model, state = models.build(name, data.shape, data.classes, key=jax.random.key(seed))
-    params, static = eqx.partition(model, eqx.is_inexact_array)
-    optimizer = phase.optimizer(params, steps=steps, seed=seed)
-
-    def loss(model: PyTree, images: Any, labels: Any) -> Any:
-        logits, _ = models.apply(model, state, prepare(images))
-        return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
-
-    def of_one(model: PyTree, example: Any) -> Any:
-        return loss(model, *(part[None] for part in example))
-
-    @partial(jax.jit, static_argnames="due", donate_argnums=(0, 1))
-    def step(params: PyTree, opt_state: Any, batch: Any, due: bool | None) -> Any:
-        value, grads = jax.value_and_grad(lambda p: loss(eqx.combine(p, static), *batch))(params)
-
-        def rows_fn(params: PyTree) -> Any:
-            return capture(eqx.combine(params, static), of_one, batch)
-
-        updates, opt_state = optimizer.update(grads, opt_state, params, rows_fn=rows_fn, due=due)
-        return optax.apply_updates(params, updates), opt_state, value
-
-    opt_state, order, values = optimizer.init(params), np.random.default_rng(seed), []
+    network = models.build(name, data.shape, data.classes, key=jax.random.key(seed))
+    training = Training(network, phase, steps=steps, seed=seed)
+    order, values = np.random.default_rng(seed), []
     images, labels = map(np.asarray, data.train)
-    for count in range(steps):
+    for _ in range(steps):
         rows = order.choice(len(labels), phase.batch_size, replace=False)
-        batch = images[rows], labels[rows]
-        due = phase.refresh and count % phase.refresh == 0
-        params, opt_state, value = step(params, opt_state, batch, due=due)
-        values.append(value)
+        values.append(training.step(images[rows], labels[rows]))
     return float(np.mean(values[-max(1, steps // 3) :]))
 
 
