@@ -8,6 +8,7 @@ from pathlib import Path
 import equinox as eqx
 import jax
 import pytest
+from compiling import compile_quickly  # noqa: F401
 
 from subspace import InvalidInput, models
 from subspace.folder import write_json

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from cli_helpers import PNG, Cli, check, snapshot
+from compiling import compile_quickly  # noqa: F401
 
 from subspace import tuned
 from subspace.config import RunConfig
