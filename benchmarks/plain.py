@@ -8,7 +8,6 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jaxtyping import PyTree
 
@@ -82,9 +81,3 @@ class Training:
     def _accuracy(self, params: PyTree, images: Any, labels: Any) -> Any:
         logits = self._logits(eqx.combine(params, self._static), images)
         return (logits.argmax(-1) == labels).mean()
-
-
-def batches(count: int, size: int, order: np.random.Generator) -> np.ndarray:
-    """The rows of one epoch's whole batches, shuffled: (batches, size)."""
-    rows = order.permutation(count)
-    return rows[: count // size * size].reshape(-1, size)

@@ -1,16 +1,18 @@
-"""Accuracy against seconds where layers are wide: SGD, HyLo and K-FAC, an epoch each in turn.
+"""Accuracy against seconds where layers are wide: SGD, HyLo and K-FAC, a few steps each in turn.
 
     python benchmarks/wide_layers.py [--dataset fashion_mnist --data-dir DIR] [--width 1024]
-        [--epochs 5] [--reach 88] [--seed 0] [--only "SGD;HyLo"] [--powers -4 -5] [--json]
+        [--seconds 60] [--every 25] [--reach 80 85] [--seed 0] [--only "SGD;HyLo"] [--json]
 
 A network of two hidden layers. Seconds are those of steps: compilation and tests are apart.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
 import time
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -18,13 +20,14 @@ import jax
 import jax.numpy as jnp
 import measure
 import numpy as np
-from plain import Training, batches
+from plain import Training
 
 from subspace.data import load
 from subspace.models.layers import Dense
 from subspace.phase import Phase
 
 BATCH = 128
+TESTED = 2000  # images
 HYLO = {"method": "hylo", "damping": 0.3, "learning_rate": 2**-6, "refresh": 10}
 KFAC = {"method": "kfac", "damping": 0.03, "learning_rate": 2**-8, "refresh": 10}
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -53,52 +56,56 @@ class Wide(eqx.Module):
 
 
 class Curve(NamedTuple):
-    """Of one method after each epoch: mean loss, validation accuracy in %, seconds of steps."""
+    """Of one method after each turn: steps and seconds so far, validation accuracy in %."""
 
-    loss: list[float]
-    accuracy: list[float]
+    steps: list[int]
     seconds: list[float]
+    accuracy: list[float]
 
 
-def compare(
-    data: Any, width: int, phases: dict[Any, Phase], epochs: int, seed: int
-) -> dict[Any, Curve]:
-    """Trains each for an epoch in turn, all with the same initialisation and batches."""
+def batches(labels: np.ndarray, seed: int) -> Iterator[np.ndarray]:
+    """Rows of one batch after another, every epoch shuffled anew."""
+    for epoch in itertools.count():
+        order = np.random.default_rng((seed, epoch)).permutation(len(labels))
+        yield from order[: len(labels) // BATCH * BATCH].reshape(-1, BATCH)
+
+
+def compare(data: Any, phases: dict[str, Phase], options: Any) -> dict[str, Curve]:
+    """Trains each for so many seconds, all from one initialisation along the same batches."""
     images, labels = map(np.asarray, data.train)
-    validation = tuple(map(jnp.asarray, data.validation))
-    orders = [np.random.default_rng((seed, epoch)) for epoch in range(epochs)]
-    rows = [batches(len(labels), BATCH, order) for order in orders]
-    curves, trainings = {}, {}
+    validation = tuple(jnp.asarray(part[:TESTED]) for part in data.validation)
+    curves, trainings, orders = {}, {}, {}
     for name, phase in phases.items():
-        model = Wide(math.prod(data.shape), width, data.classes, key=jax.random.key(seed))
-        training = Training((model, None), phase, steps=epochs * len(rows[0]), seed=seed)
+        key = jax.random.key(options.seed)
+        model = Wide(math.prod(data.shape), options.width, data.classes, key=key)
+        training = Training((model, None), phase, steps=2**20, seed=options.seed)
         training.compile(images[:BATCH], labels[:BATCH])
-        curves[name], trainings[name] = Curve([], [], []), training
-    for epoch in rows:
-        for name, training in trainings.items():
+        curves[name], trainings[name] = Curve([0], [0.0], [0.0]), training
+        orders[name] = batches(labels, options.seed)
+    while waiting := [name for name in curves if curves[name].seconds[-1] < options.seconds]:
+        for name in waiting:
+            training, curve = trainings[name], curves[name]
+            rows = list(itertools.islice(orders[name], options.every))
             start = time.perf_counter()
-            losses = [training.step(images[batch], labels[batch]) for batch in epoch]
-            jax.block_until_ready(losses)
-            seconds = time.perf_counter() - start
-            curves[name].loss.append(float(np.mean(losses)))
-            curves[name].accuracy.append(100 * training.accuracy(*validation))
-            curves[name].seconds.append(seconds)
+            jax.block_until_ready([training.step(images[batch], labels[batch]) for batch in rows])
+            curve.seconds.append(curve.seconds[-1] + time.perf_counter() - start)
+            curve.steps.append(curve.steps[-1] + len(rows))
+            curve.accuracy.append(100 * training.accuracy(*validation))
     return curves
 
 
-def row(name: str, rate: float, curve: Curve, reach: float) -> dict[str, Any]:
+def row(name: str, curve: Curve, reach: list[float]) -> dict[str, Any]:
     """Its line of the table."""
-    above = np.flatnonzero(np.asarray(curve.accuracy) >= reach)
-    first = above[0] + 1 if len(above) else None
-    return {
+    line: dict[str, Any] = {
         "": name,
-        "learning rate": rate,
-        "validation, %": " / ".join(f"{a:.1f}" for a in curve.accuracy),
-        "loss": curve.loss[-1] if math.isfinite(curve.loss[-1]) else "diverged",
-        "seconds an epoch": statistics.median(curve.seconds),
-        f"epochs to {reach:g}%": first or "",
-        f"seconds to {reach:g}%": sum(curve.seconds[:first]) if first else "",
+        "learning rate": SETTINGS[name]["learning_rate"],
+        "ms a step": 1e3 * curve.seconds[-1] / curve.steps[-1],
     }
+    for goal in reach:
+        above = np.flatnonzero(np.asarray(curve.accuracy) >= goal)
+        line[f"steps to {goal:g}%"] = curve.steps[above[0]] if len(above) else ""
+        line[f"seconds to {goal:g}%"] = curve.seconds[above[0]] if len(above) else ""
+    return line | {"last turns' accuracy, %": statistics.mean(curve.accuracy[-3:])}
 
 
 def main() -> None:
@@ -106,22 +113,19 @@ def main() -> None:
     parser.add_argument("--dataset", default="digits")
     parser.add_argument("--data-dir")
     parser.add_argument("--width", type=int, default=1024)
-    parser.add_argument("--epochs", type=int, default=5)
-    parser.add_argument("--reach", type=float, default=88.0, help="validation accuracy in percent")
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--every", type=int, default=25, help="steps from test to test")
+    parser.add_argument("--reach", type=float, nargs="*", default=[80, 85], help="percent")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", help="settings, with semicolons between them")
-    parser.add_argument("--powers", type=int, nargs="*", help="of 2: learning rates, for each")
     options = parser.parse_args()
     data = load(options.dataset, data_dir=options.data_dir)
     phases = {}
     for name in options.only.split(";") if options.only else SETTINGS:
-        for power in options.powers or [math.log2(SETTINGS[name]["learning_rate"])]:
-            given = {"momentum": 0.9, "batch_size": BATCH, "learning_rate": 2.0**power}
-            phases[name, power] = Phase.resolve(
-                SETTINGS[name] | given, model="fc", dataset=options.dataset, start="first"
-            )
-    curves = compare(data, options.width, phases, options.epochs, options.seed)
-    table = [row(name, 2.0**power, curve, options.reach) for (name, power), curve in curves.items()]
+        given = SETTINGS[name] | {"momentum": 0.9, "batch_size": BATCH}
+        phases[name] = Phase.resolve(given, model="fc", dataset=options.dataset, start="first")
+    curves = compare(data, phases, options)
+    table = [row(name, curve, options.reach) for name, curve in curves.items()]
     measure.show(f"Two hidden layers of {options.width} units", table, options.json)
 
 
