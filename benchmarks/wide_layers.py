@@ -29,7 +29,7 @@ from subspace.phase import Phase
 BATCH = 128
 TESTED = 2000  # images
 HYLO = {"method": "hylo", "damping": 0.3, "learning_rate": 2**-6, "refresh": 10}
-KFAC = {"method": "kfac", "damping": 0.03, "learning_rate": 2**-8, "refresh": 10}
+KFAC = {"method": "kfac", "damping": 0.03, "learning_rate": 2**-7, "refresh": 10}
 SETTINGS: dict[str, dict[str, Any]] = {
     "SGD": {"method": "sgd", "learning_rate": 2**-4},
     "HyLo": HYLO,
