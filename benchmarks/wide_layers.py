@@ -80,7 +80,8 @@ def compare(data: Any, phases: dict[str, Phase], options: Any) -> dict[str, Curv
         model = Wide(math.prod(data.shape), options.width, data.classes, key=key)
         training = Training((model, None), phase, steps=2**20, seed=options.seed)
         training.compile(images[:BATCH], labels[:BATCH])
-        curves[name], trainings[name] = Curve([0], [0.0], [0.0]), training
+        before = 100 * training.accuracy(*validation)
+        curves[name], trainings[name] = Curve([0], [0.0], [before]), training
         orders[name] = batches(labels, options.seed)
     while waiting := [name for name in curves if curves[name].seconds[-1] < options.seconds]:
         for name in waiting:
