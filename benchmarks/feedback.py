@@ -131,16 +131,12 @@ def train(data: Any, setting: Setting, rate: float, epochs: int, seed: int) -> d
 
 
 def main() -> None:
-    parser = measure.parser(__doc__)
-    parser.add_argument("--dataset", default="digits")
-    parser.add_argument("--data-dir")
+    parser = measure.settings_parser(__doc__)
     parser.add_argument("--epochs", type=int, default=6)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", help="settings, with semicolons between them")
     options = parser.parse_args()
     data = load(options.dataset, data_dir=options.data_dir)
     rows = []
-    for name in options.only.split(";") if options.only else SETTINGS:
+    for name in measure.chosen(options.only, SETTINGS):
         for rate in SETTINGS[name].rates:
             found = train(data, SETTINGS[name], rate, options.epochs, options.seed)
             rows.append({"": name, "learning rate": rate, **found})

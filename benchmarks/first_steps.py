@@ -50,18 +50,14 @@ def train(data: Any, name: str, phase: Phase, steps: int, seed: int) -> float:
 
 
 def main() -> None:
-    parser = measure.parser(__doc__)
-    parser.add_argument("--dataset", default="digits")
-    parser.add_argument("--data-dir")
+    parser = measure.settings_parser(__doc__)
     parser.add_argument("--model", default="fc")
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--steps", type=int, default=120)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", help="settings, with semicolons between them")
     options = parser.parse_args()
     data = load(options.dataset, data_dir=options.data_dir)
     table = []
-    for name in options.only.split(";") if options.only else SETTINGS:
+    for name in measure.chosen(options.only, SETTINGS):
         given = SETTINGS[name] | {"momentum": 0.9, "batch_size": options.batch_size}
         phase = Phase.resolve(given, model=options.model, dataset=options.dataset, start="first")
         found = train(data, options.model, phase, options.steps, options.seed)

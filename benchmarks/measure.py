@@ -10,7 +10,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +86,21 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     arguments.add_argument("--json", action="store_true", help="print one JSON object")
     arguments.add_argument("--repeats", type=int, default=15, help="rounds of measurement")
     return arguments
+
+
+def settings_parser(description: str | None) -> argparse.ArgumentParser:
+    """`parser` of a benchmark that trains by settings with names, on a dataset."""
+    arguments = parser(description)
+    arguments.add_argument("--dataset", default="digits")
+    arguments.add_argument("--data-dir")
+    arguments.add_argument("--seed", type=int, default=0)
+    arguments.add_argument("--only", help="settings, with semicolons between them")
+    return arguments
+
+
+def chosen(only: str | None, settings: Iterable[str]) -> list[str]:
+    """The names of the settings asked for with ``--only``; without it, of all."""
+    return only.split(";") if only else list(settings)
 
 
 def show(title: str, rows: list[dict[str, Any]], as_json: bool) -> None:

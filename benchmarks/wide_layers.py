@@ -63,11 +63,11 @@ class Curve(NamedTuple):
     accuracy: list[float]
 
 
-def batches(labels: np.ndarray, seed: int) -> Iterator[np.ndarray]:
+def batches(examples: int, seed: int) -> Iterator[np.ndarray]:
     """Rows of one batch after another, every epoch shuffled anew."""
     for epoch in itertools.count():
-        order = np.random.default_rng((seed, epoch)).permutation(len(labels))
-        yield from order[: len(labels) // BATCH * BATCH].reshape(-1, BATCH)
+        order = np.random.default_rng((seed, epoch)).permutation(examples)
+        yield from order[: examples // BATCH * BATCH].reshape(-1, BATCH)
 
 
 def compare(data: Any, phases: dict[str, Phase], options: Any) -> dict[str, Curve]:
@@ -82,7 +82,7 @@ def compare(data: Any, phases: dict[str, Phase], options: Any) -> dict[str, Curv
         training.compile(images[:BATCH], labels[:BATCH])
         before = 100 * training.accuracy(*validation)
         curves[name], trainings[name] = Curve([0], [0.0], [before]), training
-        orders[name] = batches(labels, options.seed)
+        orders[name] = batches(len(labels), options.seed)
     while waiting := [name for name in curves if curves[name].seconds[-1] < options.seconds]:
         for name in waiting:
             training, curve = trainings[name], curves[name]
@@ -110,19 +110,15 @@ def row(name: str, curve: Curve, reach: list[float]) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = measure.parser(__doc__)
-    parser.add_argument("--dataset", default="digits")
-    parser.add_argument("--data-dir")
+    parser = measure.settings_parser(__doc__)
     parser.add_argument("--width", type=int, default=1024)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--every", type=int, default=25, help="steps from test to test")
     parser.add_argument("--reach", type=float, nargs="*", default=[80, 85], help="percent")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", help="settings, with semicolons between them")
     options = parser.parse_args()
     data = load(options.dataset, data_dir=options.data_dir)
     phases = {}
-    for name in options.only.split(";") if options.only else SETTINGS:
+    for name in measure.chosen(options.only, SETTINGS):
         given = SETTINGS[name] | {"momentum": 0.9, "batch_size": BATCH}
         phases[name] = Phase.resolve(given, model="fc", dataset=options.dataset, start="first")
     curves = compare(data, phases, options)
