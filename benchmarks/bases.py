@@ -21,7 +21,7 @@ import measure
 import numpy as np
 
 from subspace.basis import BASES, get_basis
-from subspace.inlaw import sample_step
+from subspace.optim.rbd_law import sample_step
 
 SIZE = 122_570
 TARGETS = {

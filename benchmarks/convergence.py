@@ -14,7 +14,7 @@ from typing import NamedTuple
 import finished
 import numpy as np
 
-from subspace.folder import RunFolder
+from subspace.store.folder import RunFolder
 
 
 class Curve(NamedTuple):

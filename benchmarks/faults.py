@@ -26,7 +26,7 @@ from typing import Any
 import measure
 import numpy as np
 
-from subspace.checkpoint import Checkpoints
+from subspace.store.checkpoint import Checkpoints
 
 EPOCHS, STEPS = 20, 40
 LAUNCH = [sys.executable, "-m", "subspace_cli", "launch", "--devices-per-process", "1", "--"]

@@ -20,11 +20,11 @@ import optax
 from jaxtyping import PyTree
 
 from subspace import models, rbd
-from subspace.augment import prepare
-from subspace.data import load
-from subspace.methods import sgd
-from subspace.registry import METHODS
-from subspace.transform import chain, subspace_state
+from subspace.data.augment import prepare
+from subspace.data.dataset import load
+from subspace.methods.random import sgd
+from subspace.methods.registry import METHODS
+from subspace.optim.in_subspace import chain, subspace_state
 
 BATCH = 32
 Make = Callable[[PyTree, float], optax.GradientTransformationExtraArgs]

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from subspace.folder import RunFolder
+from subspace.store.folder import RunFolder
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:

@@ -1,4 +1,4 @@
-"""Training loss of the first steps along natural gradients, by damping, renewal and memory.
+"""Training loss of the first steps along natural gradients, by damping, refresh and memory.
 
     python benchmarks/first_steps.py [--dataset fashion_mnist --data-dir DIR --model cnn]
         [--steps 120] [--batch-size 128] [--only "SGD;K-FAC"] [--json]
@@ -18,8 +18,8 @@ import numpy as np
 from plain import Training
 
 from subspace import models
-from subspace.data import load
-from subspace.phase import Phase
+from subspace.config.phase import Phase
+from subspace.data.dataset import load
 
 KID = {"method": "hylo", "selection": "kid", "learning_rate": 2**-6, "refresh": 1}
 LESS = {"damping": 0.1, "learning_rate": 2**-7}
@@ -34,7 +34,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "KID, less damping": KID | LESS,
     "KID, less damping, memory 20": KID | LESS | {"memory": 20},
 }
-"""The fields of `subspace.phase.Phase`, as ``subspace run`` takes them."""
+"""The fields of `subspace.config.phase.Phase`, as ``subspace run`` takes them."""
 
 
 def train(data: Any, name: str, phase: Phase, steps: int, seed: int) -> float:
@@ -65,7 +65,7 @@ def main() -> None:
             "": name,
             "damping": phase.damping or "",
             "learning rate": phase.learning_rate,
-            "renewed every": phase.refresh or "",
+            "refreshed every": phase.refresh or "",
             "loss": found if math.isfinite(found) else "diverged",
         }
         table.append(line)

@@ -12,7 +12,7 @@ from typing import Any
 
 import finished
 
-from subspace.folder import RunFolder
+from subspace.store.folder import RunFolder
 
 
 def read(run: RunFolder) -> dict[str, Any]:

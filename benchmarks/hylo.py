@@ -2,10 +2,10 @@
 
     python benchmarks/hylo.py [--json] [--repeats 3] [--widths 64,256,...] [--batches 32,128,...]
 
-One dense layer of so many inputs and outputs, with a bias. "renewal": from captured rows to the
+One dense layer of so many inputs and outputs, with a bias. "refresh": from captured rows to the
 factor, every ``--refresh`` steps of a run; "step": from a gradient to the preconditioned one. KID
-and KIS keep a tenth of the rows; with a memory, those of 20 renewals are used. "KiB exchanged":
-what each worker contributes to a renewal, as the tests of the compiled program hold it, besides the
+and KIS keep a tenth of the rows; with a memory, those of 20 refreshes are used. "KiB exchanged":
+what each worker contributes to a refresh, as the tests of the compiled program hold it, besides the
 gradient. "over" is K-FAC's time in the same run.
 """
 
@@ -19,10 +19,10 @@ import jax
 import jax.numpy as jnp
 import measure
 
-from subspace.capture import Rows
-from subspace.curvature import AbstractCurvature, Kronecker, LowRank
-from subspace.exchange import Alone
-from subspace.remember import Remembering
+from subspace.natural.capture import Rows
+from subspace.natural.curvature import AbstractCurvature, Kronecker, LowRank
+from subspace.natural.memory import Remembering
+from subspace.optim.exchange import Alone
 
 RANK, DAMPING, MEMORY = 0.1, 0.3, 20
 
@@ -43,7 +43,7 @@ def curvatures(batch: int) -> dict[str, AbstractCurvature]:
 
 
 def numbers(name: str, batch: int, a: int, b: int) -> int:
-    """What workers exchange in a renewal."""
+    """What workers exchange in a refresh."""
     kept = rows_kept(batch)
     return {
         "kfac": a**2 + b**2,
@@ -65,7 +65,7 @@ def make_work(width: int, batch: int) -> dict[str, Callable[[], Any]]:
 
         renew, step = jax.jit(renew), jax.jit(curvature.step)
         factor = renew(curvature.start(a, b), rows)
-        work[f"{name}:renewal"] = lambda renew=renew, factor=factor: renew(factor, rows)
+        work[f"{name}:refresh"] = lambda renew=renew, factor=factor: renew(factor, rows)
         work[f"{name}:step"] = lambda step=step, factor=factor: step(factor, gradient)
     return work
 
@@ -76,7 +76,7 @@ def measured(width: int, batch: int, repeats: int) -> list[dict[str, Any]]:
     table = []
     for name in curvatures(batch):
         line: dict[str, Any] = {"width": width, "batch": batch, "method": name}
-        for part in ("renewal", "step"):
+        for part in ("refresh", "step"):
             seconds = figures[f"{name}:{part}"]
             line[f"{part}, ms"] = 1e3 * statistics.median(seconds)
             line[f"over {part}"] = measure.ratio(figures[f"kfac:{part}"], seconds)[0]

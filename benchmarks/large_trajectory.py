@@ -16,13 +16,13 @@ import jax.numpy as jnp
 import measure
 import numpy as np
 
-from subspace.snapshots import Snapshots
-from subspace.trajectory import TrajectorySubspace
+from subspace.spaces.trajectory import TrajectorySubspace
+from subspace.store.samples import Samples
 
 
-def written(folder: Path, samples: int, size: int) -> Snapshots:
+def written(folder: Path, samples: int, size: int) -> Samples:
     """A random walk on disk."""
-    taken, draws = Snapshots(folder / "t.f16", size, 0, 1), np.random.default_rng(0)
+    taken, draws = Samples(folder / "t.f16", size, 0, 1), np.random.default_rng(0)
     here = 0.05 * draws.standard_normal(size, np.float32)
     for _ in range(samples):
         taken.append(here)

@@ -22,7 +22,7 @@ import optax
 
 import subspace
 from subspace import models
-from subspace.linesearch import search_counts
+from subspace.optim.linesearch import search_counts
 
 DIM, TARGET = 40, 1.10
 GRADIENTS = {"shared": 2, "paper": 1}

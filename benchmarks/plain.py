@@ -12,9 +12,9 @@ import optax
 from jaxtyping import PyTree
 
 from subspace import models
-from subspace.augment import prepare
-from subspace.capture import capture
-from subspace.phase import Phase
+from subspace.config.phase import Phase
+from subspace.data.augment import prepare
+from subspace.natural.capture import capture
 
 
 class Training:
@@ -22,7 +22,7 @@ class Training:
 
     Args:
         network: an Equinox model and its state, as `subspace.models.build` returns them.
-        phase: what gives the optimizer, the batch size and when curvature is renewed.
+        phase: what gives the optimizer, the batch size and when curvature is refreshed.
     """
 
     def __init__(self, network: tuple[PyTree, Any], phase: Phase, *, steps: int, seed: int):
@@ -43,7 +43,7 @@ class Training:
         return value
 
     def compile(self, images: Any, labels: Any) -> None:
-        """Two steps that are taken back: one that renews curvature and one that doesn't."""
+        """Two steps that are taken back: one that refreshes curvature and one that doesn't."""
         kept = jax.tree.map(jnp.copy, (self._params, self._opt_state))
         for _ in range(2):
             jax.block_until_ready(self.step(images, labels))

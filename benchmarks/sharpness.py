@@ -21,10 +21,10 @@ import optax
 from jaxtyping import PyTree
 
 from subspace import models
-from subspace.augment import prepare
-from subspace.folder import RunFolder
-from subspace.random import RandomSubspace
-from subspace.run import Saved, saved
+from subspace.data.augment import prepare
+from subspace.run.run import Saved, saved
+from subspace.spaces.random import RandomSubspace
+from subspace.store.folder import RunFolder
 
 BASES = ("hadamard", "rademacher", "coordinate", "bernoulli_paper")
 

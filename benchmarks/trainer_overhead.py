@@ -17,11 +17,11 @@ import jax
 import measure
 import numpy as np
 
-from subspace.config import RunConfig
-from subspace.data import Dataset, Split
-from subspace.folder import RunFolder
-from subspace.loop import train
-from subspace.trainer import Trainer
+from subspace.config.run import RunConfig
+from subspace.data.dataset import Dataset, Split
+from subspace.store.folder import RunFolder
+from subspace.train.loop import train
+from subspace.train.trainer import Trainer
 
 STEPS = 200
 

@@ -3,7 +3,7 @@
     python benchmarks/trajectory_pca.py [--json] [--repeats 5]
 
 Time: the two take turns; medians. Memory: what each adds to a process of its own that holds the
-snapshots, over the snapshots' own size.
+samples, over the samples' own size.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 COUNT, SIZE, DIM = 81, 467_194, 40
 
 
-def snapshots() -> np.ndarray:
+def samples() -> np.ndarray:
     """A random walk whose steps shrink, as training's do."""
     rng = np.random.default_rng(0)
     array = rng.standard_normal((COUNT, SIZE), np.float32)
@@ -44,8 +44,8 @@ WAYS: dict[str, Callable[[np.ndarray], Any]] = {"subspace": ours, "scikit-learn"
 
 
 def added_memory(name: str) -> float:
-    """What extraction adds to the peak, over the snapshots' size; run in a process of its own."""
-    array = snapshots()
+    """What extraction adds to the peak, over the samples' size; run in a process of its own."""
+    array = samples()
     import_module("sklearn.decomposition" if name == "scikit-learn" else "subspace")
     jax.block_until_ready(jax.numpy.zeros(1))
     before = measure.own_peak_memory()
@@ -60,7 +60,7 @@ def main() -> None:
     if options.memory_of:
         print(added_memory(options.memory_of))
         return
-    array = snapshots()
+    array = samples()
     work = {name: lambda way=way: way(array) for name, way in WAYS.items()}
     figures = measure.interleaved(work, options.repeats)
     rows = []
@@ -73,10 +73,10 @@ def main() -> None:
                 "over scikit-learn": median,
                 "lowest": low,
                 "highest": high,
-                "added memory / snapshots": measure.peak_memory_of(["--memory-of", name]),
+                "added memory / samples": measure.peak_memory_of(["--memory-of", name]),
             }
         )
-    measure.show("Principal directions of 81 snapshots of 467,194 parameters", rows, options.json)
+    measure.show("Principal directions of 81 samples of 467,194 parameters", rows, options.json)
 
 
 if __name__ == "__main__":

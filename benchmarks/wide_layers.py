@@ -22,9 +22,9 @@ import measure
 import numpy as np
 from plain import Training
 
-from subspace.data import load
+from subspace.config.phase import Phase
+from subspace.data.dataset import load
 from subspace.models.layers import Dense
-from subspace.phase import Phase
 
 BATCH = 128
 TESTED = 2000  # images
@@ -37,7 +37,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "K-FAC": KFAC,
     "K-FAC, every 100": KFAC | {"refresh": 100},
 }
-"""The fields of `subspace.phase.Phase`, as ``subspace run`` takes them."""
+"""The fields of `subspace.config.phase.Phase`, as ``subspace run`` takes them."""
 
 
 class Wide(eqx.Module):

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from .errors import flag
 
 if TYPE_CHECKING:
-    from subspace.config import RunConfig
-    from subspace.phase import Phase
+    from subspace.config.phase import Phase
+    from subspace.config.run import RunConfig
 
 _NO = {"separate_batches": "--same-batch"}
 
@@ -26,7 +26,7 @@ def run_command(config: RunConfig, out: Path | None = None, rate: bool = True) -
         rate: name the first learning rate even where it is the default, which a rate that was
             tuned would replace.
     """
-    from subspace.config import TASK, RunConfig
+    from subspace.config.run import TASK, RunConfig
 
     first, *others = config.phases
     words = ["subspace", "run", first.method]
@@ -53,7 +53,7 @@ def run_command(config: RunConfig, out: Path | None = None, rate: bool = True) -
 
 def _changed(phase: Phase, config: RunConfig, start: str | None) -> dict[str, Any]:
     """The fields of a phase that differ from its method's defaults; ``start`` is that field's."""
-    from subspace.phase import Phase
+    from subspace.config.phase import Phase
 
     bare: dict[str, Any] = {"method": phase.method}
     if phase.error_feedback:  # which the default learning rate depends on
@@ -86,7 +86,7 @@ def _text(value: Any) -> str:
 
 def same_task(config: RunConfig, method: str) -> RunConfig:
     """Another method's run on a run's task, for as long, with its defaults otherwise."""
-    from subspace.config import TASK, RunConfig
+    from subspace.config.run import TASK, RunConfig
 
     task: Mapping[str, Any] = {name: getattr(config, name) for name in TASK - _OWN}
     size = config.phases[0].batch_size

@@ -37,8 +37,8 @@ def compare(
     json: options.Json = False,
 ) -> None:
     """Set finished runs side by side."""
-    from subspace import run as library
-    from subspace.folder import RunFolder
+    from subspace.run import run as library
+    from subspace.store.folder import RunFolder
 
     summaries = library.compare([RunFolder(run) for run in runs], plot)
     console = make_console(stderr=json)

@@ -36,7 +36,7 @@ def dimension(
 
     METHOD is fpd, as in Li et al. 2018, unless you say another, such as rbd.
     """
-    from subspace.config import RunConfig
+    from subspace.config.run import RunConfig
     from subspace.study.dimension import Question
     from subspace.study.intrinsic import dimension as search
     from subspace.study.intrinsic import sentence

@@ -22,8 +22,8 @@ def evaluate(
     json: options.Json = False,
 ) -> None:
     """Measure the loss and accuracy of a run's newest checkpoint on a split."""
-    from subspace import run as library
-    from subspace.folder import RunFolder
+    from subspace.run import run as library
+    from subspace.store.folder import RunFolder
 
     record = library.evaluate(RunFolder(run), split, absolute(data_dir), weights)
     for step in record.pop("damaged"):

@@ -24,8 +24,8 @@ def export(
     json: options.Json = False,
 ) -> None:
     """Write a run's weights to a file: d coordinates of FPD, those of every step of RBD."""
-    from subspace import export as library
-    from subspace.folder import RunFolder
+    from subspace.run import export as library
+    from subspace.store.folder import RunFolder
 
     made = library.export(RunFolder(run), out, whole=whole, data_dir=absolute(data_dir))
     if json:
@@ -52,7 +52,7 @@ def apply(
     json: options.Json = False,
 ) -> None:
     """Rebuild all weights from seeds, coordinates and the weights that a run began with."""
-    from subspace import export as library
+    from subspace.run import export as library
 
     made = library.apply(file, out, base)
     if json:

@@ -8,8 +8,8 @@ from typing import Any
 
 from rich.console import Console
 
-from subspace.config import RunConfig
-from subspace.folder import RunFolder
+from subspace.config.run import RunConfig
+from subspace.store.folder import RunFolder
 
 from .command import run_command, same_task
 from .show import count, percent, print_table, say, seconds

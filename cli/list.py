@@ -24,11 +24,11 @@ def list_(
     topic: Annotated[Topic | None, typer.Argument(help="One of these alone, in full.")] = None,
 ) -> None:
     """List the methods, bases, models, datasets and default learning rates."""
-    from subspace import data
     from subspace.basis import BASES
+    from subspace.data import dataset as data
+    from subspace.methods.registry import METHODS
     from subspace.models import MODELS
-    from subspace.partition import ALLOCATIONS
-    from subspace.registry import METHODS
+    from subspace.spaces.partition import ALLOCATIONS
 
     if topic is Topic.MODELS:
         _models()
@@ -72,7 +72,7 @@ def _models() -> None:
 
 
 def _rates() -> None:
-    from subspace import defaults
+    from subspace.methods import rates as defaults
 
     console = make_console()
     say(console, "Default learning rates (--lr): the first row that fits", style="bold")

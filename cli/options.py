@@ -124,7 +124,7 @@ Alpha = Annotated[
 ]
 Refresh = Annotated[
     int | None,
-    _option(_NATURAL, "Steps between renewals of the curvature.", "100"),
+    _option(_NATURAL, "Steps between refreshes of the curvature.", "100"),
 ]
 Rank = Annotated[
     float | None,

@@ -45,8 +45,8 @@ def probe(
 ) -> None:
     """Measure a saved run: its loss landscape, and how random directions see its gradient."""
     from subspace.errors import lookup
-    from subspace.folder import RunFolder
-    from subspace.run import check_plot
+    from subspace.run.run import check_plot
+    from subspace.store.folder import RunFolder
     from subspace.study.probes import PROBES, Look
     from subspace.study.probes import probe as measure
 

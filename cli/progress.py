@@ -11,13 +11,13 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bars
 
-from subspace import capture
-from subspace.config import RunConfig
-from subspace.folder import RunFolder
-from subspace.report import device
-from subspace.stage import Stage, dimensions
-from subspace.trainer import Trainer
-from subspace.watch import Progress, Watcher
+from subspace.config.run import RunConfig
+from subspace.natural import capture
+from subspace.run.summary import device
+from subspace.store.folder import RunFolder
+from subspace.train.callbacks import Progress, Watcher
+from subspace.train.running import Stage, dimensions
+from subspace.train.trainer import Trainer
 
 from .show import clock, count, number, percent, say
 

@@ -30,8 +30,8 @@ def replay(
 
     For runs with --log-coordinates. Without --step, --verify compares at every checkpoint.
     """
-    from subspace import replay as library
-    from subspace.folder import RunFolder
+    from subspace.run import replay as library
+    from subspace.store.folder import RunFolder
 
     found = library.replay(
         RunFolder(run), step=step, verify=verify, out=out, data_dir=absolute(data_dir)

@@ -21,9 +21,9 @@ from .then import read_phase
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from subspace.config import RunConfig
-    from subspace.folder import RunFolder
-    from subspace.watch import Diverged, Watcher
+    from subspace.config.run import RunConfig
+    from subspace.store.folder import RunFolder
+    from subspace.train.callbacks import Diverged, Watcher
 
 _SIGTERM = 128 + 15
 _JOINING = ("distributed", "coordinator", "num_processes", "process_id")
@@ -104,7 +104,7 @@ def run(
     _check_method(method, resume)
     _join(distributed, coordinator, num_processes, process_id, workers)
     if tensorboard:
-        from subspace.tensorboard import check_installed
+        from subspace.train.tensorboard import check_installed
 
         check_installed()
     _train(given, then or [], out, resume, json, tensorboard)
@@ -149,7 +149,7 @@ def _check_method(method: str | None, resume: bool) -> None:
     if method is not None or resume:
         return
     from subspace.errors import InvalidInput
-    from subspace.registry import METHODS
+    from subspace.methods.registry import METHODS
 
     raise InvalidInput("method", f"say which: {', '.join(METHODS)}; e.g. `subspace run rbd`")
 
@@ -162,8 +162,9 @@ def _train(
     json: bool,
     tensorboard: bool,
 ) -> None:
-    from subspace import distributed, watch
-    from subspace import run as library
+    from subspace import distributed
+    from subspace.run import run as library
+    from subspace.train import callbacks as watch
 
     from .finish import show_results
     from .progress import Display
@@ -200,7 +201,7 @@ def _also_to_tensorboard(watcher: Watcher, folder: RunFolder, wanted: bool) -> I
     if not wanted:
         yield watcher
         return
-    from subspace.tensorboard import events
+    from subspace.train.tensorboard import events
 
     with ExitStack() as stack:
         writers: list[Callable[[dict[str, Any]], None]] = []
@@ -216,7 +217,7 @@ def _also_to_tensorboard(watcher: Watcher, folder: RunFolder, wanted: bool) -> I
 
 def _tuned(given: dict[str, Any], console: Console) -> dict[str, Any]:
     """The learning rate that was found for such a run before, if none is given."""
-    from subspace import tuned
+    from subspace.store import tuned
 
     rate, remarks = tuned.find(given)
     if not console.quiet:
@@ -236,7 +237,7 @@ def _say_how_to_resume(config: RunConfig, folder: RunFolder) -> None:
 
 
 def _fail_diverged(error: Diverged, config: RunConfig, folder: RunFolder) -> NoReturn:
-    from subspace import defaults
+    from subspace.methods import rates as defaults
 
     good = "no checkpoint was saved before"
     if error.last_good is not None:

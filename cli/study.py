@@ -75,7 +75,7 @@ class StudyDisplay:
 
 def guarded(console: Console, work: Callable[[StudyWatcher], _T], open_ended: bool = False) -> _T:
     """The work's result; a signal stops it after the step in hand, to go on another time."""
-    from subspace.watch import Stopped
+    from subspace.train.callbacks import Stopped
 
     signals = StopSignals(nothing_to_save=lambda: False)
     try:

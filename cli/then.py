@@ -53,7 +53,7 @@ def read_phase(text: str) -> dict[str, Any]:
 
 def _reader(name: str) -> Callable[[str], Any]:
     """How a field of a phase is read, by its type."""
-    from subspace.phase import Phase
+    from subspace.config.phase import Phase
 
     kind = get_type_hints(Phase).get(name, str)
     kinds = [kind for kind in get_args(kind) or (kind,) if kind is not type(None)]

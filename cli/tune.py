@@ -37,9 +37,9 @@ def tune(
     Powers of two, a quarter of the training images held out, lowest loss on them, as in the RBD
     paper. The rate is kept in runs/tuned.json, where `run` and `reproduce` look for it.
     """
-    from subspace import tuned
-    from subspace.config import RunConfig
+    from subspace.config.run import RunConfig
     from subspace.errors import InvalidInput
+    from subspace.store import tuned
     from subspace.study.tune import Search
     from subspace.study.tune import tune as search_rate
 

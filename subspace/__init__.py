@@ -13,26 +13,26 @@ from subspace.basis import (
     Sparse,
     Uniform,
 )
-from subspace.core import AbstractBasis, AbstractSubspace, Coords
+from subspace.basis.base import AbstractBasis
 from subspace.errors import InvalidInput
-from subspace.exchange import AbstractExchange, Alone, Gather, Mean
-from subspace.inlaw import rbd_in_law
-from subspace.joint import JointSubspace
-from subspace.methods import fpd, nes, rbd, sgd
-from subspace.partition import Partition
-from subspace.probe import AbstractProbe, Backprop, Evolution
-from subspace.projected import p_bfgs, p_newton, p_plus_bfgs, p_sgd
-from subspace.random import RandomSubspace
-from subspace.recent import RecentSubspace
-from subspace.trajectory import TrajectorySubspace
-from subspace.transform import SubspaceState, in_subspace
+from subspace.methods.random import fpd, nes, rbd, rbd_in_law, sgd
+from subspace.methods.trajectory import p_bfgs, p_newton, p_plus_bfgs, p_sgd
+from subspace.optim.estimators import AbstractEstimator, Backprop, Evolution
+from subspace.optim.exchange import AbstractExchange, Alone, Gather, Mean
+from subspace.optim.in_subspace import SubspaceState, in_subspace
+from subspace.spaces.base import AbstractSubspace, Coords
+from subspace.spaces.joint import JointSubspace
+from subspace.spaces.partition import Partition
+from subspace.spaces.random import RandomSubspace
+from subspace.spaces.recent import RecentSubspace
+from subspace.spaces.trajectory import TrajectorySubspace
 
 __version__ = "0.1.0"
 
 __all__ = [
     "AbstractBasis",
+    "AbstractEstimator",
     "AbstractExchange",
-    "AbstractProbe",
     "AbstractRowBasis",
     "AbstractSubspace",
     "Alone",

@@ -28,4 +28,4 @@ class Normed(eqx.Module):
 
 @pytest.fixture
 def normed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(models.MODELS, "normed", models.Entry("", Normed))
+    monkeypatch.setitem(models.MODELS, "normed", models.ModelEntry("", Normed))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from helpers import random_images
 
-from subspace import augment as pipeline
+from subspace.data import augment as pipeline
 
 prepare, augment = jax.jit(pipeline.prepare), jax.jit(pipeline.augment)
 

@@ -14,8 +14,8 @@ from compiling import compile_quickly  # noqa: F401
 from subspace_problem import descend
 
 from subspace import InvalidInput, p_bfgs
-from subspace.bfgs import scale_by_bfgs
-from subspace.linesearch import backtracking
+from subspace.optim.bfgs import scale_by_bfgs
+from subspace.optim.linesearch import backtracking
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,9 @@ import numpy as np
 import pytest
 from helpers import image_feature, label_feature, random_images, write_tfds
 
-from subspace import data, data_cache, tfds_prepare, tfds_source
+from subspace.data import cache as data_cache
+from subspace.data import dataset as data
+from subspace.data import tfds_prepare, tfds_source
 from subspace.errors import InvalidInput
 
 SHARED = Path(__file__).parents[2] / "shared/data/tfds"
@@ -178,10 +180,10 @@ def test_other_features_are_ignored(tmp_path):
 def test_tfds_is_imported_when_needed_and_loading_prints_nothing_else(toys):
     code = f"""if True:
         import sys
-        import subspace.data
-        subspace.data.load("digits")
+        import subspace.data.dataset
+        subspace.data.dataset.load("digits")
         print("tensorflow_datasets" in sys.modules)
-        subspace.data.load("toy", data_dir={str(toys)!r})
+        subspace.data.dataset.load("toy", data_dir={str(toys)!r})
         print("tensorflow_datasets" in sys.modules)
     """
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from compiling import compile_quickly  # noqa: F401
 
-from subspace import InvalidInput, RandomSubspace, data
-from subspace.diagnose import compare, expected, means
-from subspace.landscape import orthogonality
-from subspace.noise import with_label_noise
-from subspace.phase import Phase
+from subspace import InvalidInput, RandomSubspace
+from subspace.config.phase import Phase
+from subspace.data import dataset as data
+from subspace.data.noise import with_label_noise
+from subspace.run.landscape import orthogonality
+from subspace.train.diagnose import compare, expected, means
 
 
 def test_label_noise_replaces_so_many_training_labels_by_others():

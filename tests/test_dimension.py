@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from subspace.errors import InvalidInput
-from subspace.folder import RunFolder
+from subspace.store.folder import RunFolder
 from subspace.study.cell import Result
 from subspace.study.dimension import Question, find_dimension
 from subspace.study.folder import Study

@@ -10,9 +10,11 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from subspace import data, models, run
+from subspace import models
 from subspace.basis import BASES
+from subspace.data import dataset as data
 from subspace.errors import InvalidInput
+from subspace.run import run
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
@@ -55,7 +57,7 @@ def test_a_page(name: str, capsys, monkeypatch):
 )
 def test_data_that_do_not_fit(images, labels, expected):
     split = data.Split(images, labels)
-    data.EMBEDDED["mine"] = data.Entry("mine", 3, lambda: (split, split))
+    data.EMBEDDED["mine"] = data.DatasetEntry("mine", 3, lambda: (split, split))
     with pytest.raises(InvalidInput, match=expected):
         data.load("mine")
 
@@ -67,7 +69,7 @@ def test_links_lead_somewhere():
 
 
 def test_a_registered_model_is_run(tmp_path: Path):
-    models.MODELS["again"] = models.Entry("fc by another name", models.FC)
+    models.MODELS["again"] = models.ModelEntry("fc by another name", models.FC)
     config, folder = run.request(
         {"method": "sgd", "model": "again", "epochs": 1, "batch_size": 256}, tmp_path / "run"
     )

@@ -13,16 +13,17 @@ import pytest
 from compiling import compile_quickly  # noqa: F401
 from sklearn.datasets import load_digits
 
-from subspace.capture import Rows, as_matrix, capture, layers
-from subspace.curvature import Kronecker, LowRank
 from subspace.errors import InvalidInput
-from subspace.exchange import Alone
-from subspace.hylo import hylo, kfac, scale_by_curvature, sngd, trace
-from subspace.lowrank import factor, keep, precondition
+from subspace.methods.natural import hylo, kfac, sngd
 from subspace.models import FC
-from subspace.random import RandomSubspace
-from subspace.switch import Switch
-from subspace.transform import chain, in_subspace
+from subspace.natural.capture import Rows, as_matrix, capture, layers
+from subspace.natural.critical import Switch
+from subspace.natural.curvature import Kronecker, LowRank
+from subspace.natural.lowrank import factor, keep, precondition
+from subspace.natural.scale_by_curvature import scale_by_curvature, trace
+from subspace.optim.exchange import Alone
+from subspace.optim.in_subspace import chain, in_subspace
+from subspace.spaces.random import RandomSubspace
 
 SIZE = 40
 

@@ -12,7 +12,7 @@ from compiling import compile_quickly  # noqa: F401
 from subspace_problem import descend
 
 from subspace import InvalidInput, p_newton
-from subspace.newton import scale_by_newton
+from subspace.optim.newton import scale_by_newton
 
 CURVATURES = jnp.asarray([1.0, 10.0, 100.0])
 

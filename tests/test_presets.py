@@ -6,9 +6,9 @@ import jax.numpy as jnp
 import pytest
 
 from subspace import InvalidInput
-from subspace.config import RunConfig
-from subspace.defaults import FEEDBACK, learning_rate
-from subspace.folder import resume_config
+from subspace.config.run import RunConfig
+from subspace.methods.rates import FEEDBACK, learning_rate
+from subspace.store.folder import resume_config
 
 
 def phase(**given):

@@ -9,9 +9,9 @@ from compiling import compile_quickly  # noqa: F401
 from helpers import random_images
 from normed import normed  # noqa: F401
 
-from subspace.config import RunConfig
-from subspace.data import Dataset, Split
-from subspace.trainer import Trainer
+from subspace.config.run import RunConfig
+from subspace.data.dataset import Dataset, Split
+from subspace.train.trainer import Trainer
 
 
 @pytest.fixture

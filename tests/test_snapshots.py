@@ -8,12 +8,12 @@ import jax
 import numpy as np
 import pytest
 
-from subspace import data
-from subspace.config import RunConfig
+from subspace.config.run import RunConfig
+from subspace.data import dataset as data
 from subspace.errors import InvalidInput
-from subspace.snapshots import Snapshots, read_rows
-from subspace.stage import Source, Weights
-from subspace.trainer import Trainer
+from subspace.store.samples import Samples, read_rows
+from subspace.store.weights import TakenOver, Weights
+from subspace.train.trainer import Trainer
 
 
 def row(i: int) -> np.ndarray:
@@ -21,44 +21,44 @@ def row(i: int) -> np.ndarray:
 
 
 @pytest.fixture
-def snapshots(tmp_path: Path) -> Snapshots:
+def samples(tmp_path: Path) -> Samples:
     """Samples at steps 100, 103, 106 and 109."""
-    taken = Snapshots(tmp_path / "t.f32", 5, first_step=100, every=3)
+    taken = Samples(tmp_path / "t.f32", 5, first_step=100, every=3)
     for step in range(100, 111):
         if taken.due(step):
             taken.append(row(step))
     return taken
 
 
-def test_rows_are_those_that_were_due(snapshots: Snapshots):
-    np.testing.assert_array_equal(snapshots.rows()[:, 0], [100, 103, 106, 109])
+def test_rows_are_those_that_were_due(samples: Samples):
+    np.testing.assert_array_equal(samples.rows()[:, 0], [100, 103, 106, 109])
 
 
 @pytest.mark.parametrize(("step", "left"), [(100, 1), (102, 1), (103, 2), (108, 3), (109, 4)])
-def test_cut_keeps_what_a_run_had_at_a_step(snapshots: Snapshots, step: int, left: int):
-    snapshots.cut(step)
-    assert len(snapshots.rows()) == left
+def test_cut_keeps_what_a_run_had_at_a_step(samples: Samples, step: int, left: int):
+    samples.cut(step)
+    assert len(samples.rows()) == left
 
 
-def test_cut_refuses_what_is_not_there(snapshots: Snapshots):
+def test_cut_refuses_what_is_not_there(samples: Samples):
     with pytest.raises(InvalidInput, match="cut short"):
-        snapshots.cut(112)
+        samples.cut(112)
 
 
-def test_the_file_is_plain_numbers(snapshots: Snapshots):
-    np.testing.assert_array_equal(np.fromfile(snapshots.file, np.float32)[:5], row(100))
+def test_the_file_is_plain_numbers(samples: Samples):
+    np.testing.assert_array_equal(np.fromfile(samples.file, np.float32)[:5], row(100))
 
 
-def test_rows_are_not_in_memory(snapshots: Snapshots):
-    rows = snapshots.rows()
+def test_rows_are_not_in_memory(samples: Samples):
+    rows = samples.rows()
     assert isinstance(rows.base, np.memmap)
     assert not rows.flags.writeable
 
 
 @pytest.mark.parametrize("size", [7, 40])
-def test_rows_of_another_size(snapshots: Snapshots, size: int):
+def test_rows_of_another_size(samples: Samples, size: int):
     with pytest.raises(InvalidInput, match="another model"):
-        read_rows(snapshots.file, size)
+        read_rows(samples.file, size)
 
 
 def test_no_rows(tmp_path: Path):
@@ -71,11 +71,11 @@ def test_a_source_whose_parameters_do_not_move_is_refused_whatever_its_statistic
         {"method": "psgd", "model": "resnet8", "dim": 1, "batch_size": 32, "source": "run"}
     )
 
-    def still(fresh: Weights) -> Source:
+    def still(fresh: Weights) -> TakenOver:
         leaves = jax.tree.leaves(fresh)
         rows = np.zeros((3, sum(leaf.size for leaf in leaves)), np.float32)
         rows[:, -1] = np.arange(3)  # batch norm's
-        return Source(fresh, rows)
+        return TakenOver(fresh, rows)
 
     with pytest.raises(InvalidInput, match="all equal"):
         Trainer(config, data.load("digits"), still)

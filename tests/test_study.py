@@ -11,13 +11,13 @@ import pytest
 from compiling import compile_quickly  # noqa: F401
 
 from subspace import InvalidInput, models
-from subspace.folder import write_json
-from subspace.partition import allocate
+from subspace.spaces.partition import allocate
+from subspace.store.folder import write_json
 from subspace.study.cell import Cell
 from subspace.study.folder import Study, StudyWatcher
-from subspace.study.table import Figure
+from subspace.study.table import MeanStd
 from subspace.study.targets import TARGETS
-from subspace.watch import Stopped
+from subspace.train.callbacks import Stopped
 
 TINY = {"method": "rbd", "dim": 10, "batch_size": 256, "epochs": 2, "learning_rate": 1.0}
 
@@ -95,12 +95,12 @@ def test_a_run_that_diverges_is_a_result(tmp_path: Path):
             [Cell("a", TINY | {"method": "sgd", "dim": None, "learning_rate": 1e30})]
         )
     assert results[0].summary is None
-    assert Figure.of(results, "test_accuracy").percent() == "diverged"
+    assert MeanStd.of(results, "test_accuracy").percent() == "diverged"
 
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_targets_have_distinct_runs_with_valid_settings(name: str):
-    from subspace.config import RunConfig
+    from subspace.config.run import RunConfig
 
     for plan in (TARGETS[name].plan("quick"), TARGETS[name].plan("full")):
         cells = TARGETS[name].cells(plan)

@@ -24,9 +24,9 @@ def walk(count=COUNT, size=SIZE, seed=0):
 
 
 def test_is_scikit_learns_pca():
-    snapshots = walk()
-    space = TrajectorySubspace.fit(snapshots, 6, PARAMS)
-    exact: Any = PCA(6, svd_solver="full").fit(snapshots)
+    samples = walk()
+    space = TrajectorySubspace.fit(samples, 6, PARAMS)
+    exact: Any = PCA(6, svd_solver="full").fit(samples)
     cosines = np.linalg.svd(np.asarray(space.rows) @ exact.components_.T)[1]
     assert np.arccos(np.clip(cosines.min(), -1, 1)) < 1e-3
     ratio = np.asarray(space.explained_variance_ratio)
@@ -52,18 +52,18 @@ def test_lift_and_project_are_adjoint_and_stay_in_the_span():
 
 
 def test_a_fraction_takes_as_many_directions_as_explain_it():
-    snapshots = walk()
-    total = np.cumsum(PCA(svd_solver="full").fit(snapshots).explained_variance_ratio_)
+    samples = walk()
+    total = np.cumsum(PCA(svd_solver="full").fit(samples).explained_variance_ratio_)
     for fraction in (0.5, 0.9, 0.99):
-        space = TrajectorySubspace.fit(snapshots, fraction, PARAMS)
+        space = TrajectorySubspace.fit(samples, fraction, PARAMS)
         assert len(space.rows) == np.searchsorted(total, fraction) + 1
 
 
 def test_snapshots_may_lie_on_disk(tmp_path):
-    snapshots = walk()
-    np.save(tmp_path / "walk.npy", snapshots)
+    samples = walk()
+    np.save(tmp_path / "walk.npy", samples)
     mapped = np.load(tmp_path / "walk.npy", mmap_mode="r")
-    a, b = (TrajectorySubspace.fit(array, 3, PARAMS).rows for array in (snapshots, mapped))
+    a, b = (TrajectorySubspace.fit(array, 3, PARAMS).rows for array in (samples, mapped))
     np.testing.assert_array_equal(a, b)
 
 
@@ -76,7 +76,7 @@ def test_a_trajectory_without_so_many_directions_gives_fewer_and_says_so():
 
 
 @pytest.mark.parametrize(
-    ("snapshots", "dim", "words"),
+    ("samples", "dim", "words"),
     [
         (walk(5), 5, "from 1 to 4"),
         (walk(5), 0, "from 1 to 4"),
@@ -85,9 +85,9 @@ def test_a_trajectory_without_so_many_directions_gives_fewer_and_says_so():
         (np.ones((5, SIZE), np.float32), 2, "all equal"),
     ],
 )
-def test_bad_input_is_named(snapshots, dim, words):
+def test_bad_input_is_named(samples, dim, words):
     with pytest.raises(InvalidInput, match=words):
-        TrajectorySubspace.fit(snapshots, dim, PARAMS)
+        TrajectorySubspace.fit(samples, dim, PARAMS)
 
 
 def test_p_sgd_converges_in_the_subspace():
@@ -116,10 +116,10 @@ def some_tree(seed):
 
 
 def test_half_samples_make_half_rows_that_span_the_same(monkeypatch):
-    monkeypatch.setattr("subspace.trajectory._HALF_BLOCK", 500)
-    snapshots = walk() - 5
-    full = TrajectorySubspace.fit(snapshots, 4, PARAMS)
-    half = TrajectorySubspace.fit(snapshots.astype(np.float16), 4, PARAMS)
+    monkeypatch.setattr("subspace.spaces.trajectory._HALF_BLOCK", 500)
+    samples = walk() - 5
+    full = TrajectorySubspace.fit(samples, 4, PARAMS)
+    half = TrajectorySubspace.fit(samples.astype(np.float16), 4, PARAMS)
     assert half.rows.dtype == np.float16
     cosines = np.linalg.svd(np.asarray(full.rows) @ np.asarray(half.rows, np.float32).T)[1]
     assert cosines.min() > 0.999
@@ -134,7 +134,7 @@ def test_half_samples_make_half_rows_that_span_the_same(monkeypatch):
 
 @pytest.mark.parametrize("block", [500, 1 << 20])
 def test_half_rows_lift_and_project_as_adjoints(monkeypatch, block):
-    monkeypatch.setattr("subspace.trajectory._HALF_BLOCK", block)
+    monkeypatch.setattr("subspace.spaces.trajectory._HALF_BLOCK", block)
     half = TrajectorySubspace.fit(walk().astype(np.float16), 4, PARAMS)
     tree, z = some_tree(1), {"trajectory": jnp.arange(1.0, 5.0)}
     lifted = half.lift(z)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from subspace.basis.base import AbstractBasis
 from subspace.basis.coordinate import Coordinate, Sparse
 from subspace.basis.dense import BernoulliPaper, Normal, Rademacher, Uniform
 from subspace.basis.hadamard import Hadamard
 from subspace.basis.rows import AbstractRowBasis
-from subspace.core import AbstractBasis
 from subspace.errors import lookup
 
 BASES: dict[str, tuple[AbstractBasis, str]] = {

@@ -11,8 +11,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int, Key
 
+from subspace.basis.base import AbstractBasis
 from subspace.basis.bits import flip, permute, words
-from subspace.core import AbstractBasis
 
 
 @final

@@ -10,8 +10,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int, Key, UInt32
 
+from subspace.basis.base import AbstractBasis
 from subspace.basis.bits import flip, permute, words
-from subspace.core import AbstractBasis
 
 
 @final

@@ -33,7 +33,7 @@ __all__ = [
     "BatchNorm",
     "Conv",
     "Dense",
-    "Entry",
+    "ModelEntry",
     "ResNet",
     "apply",
     "build",
@@ -45,7 +45,7 @@ __all__ = [
 ]
 
 
-class Entry(NamedTuple):
+class ModelEntry(NamedTuple):
     """A model that has a name.
 
     Attributes:
@@ -69,19 +69,21 @@ def _of(family: str, maker: str, **arguments: Any) -> Callable[..., eqx.Module]:
     return make
 
 
-def _option_a(blocks: int) -> Entry:
-    return Entry(
+def _option_a(blocks: int) -> ModelEntry:
+    return ModelEntry(
         f"residual network of {6 * blocks + 2} layers, shortcuts without parameters",
         _of("cifar_resnet", "cifar_resnet", blocks=blocks),
         "1512.03385",
     )
 
 
-MODELS: dict[str, Entry] = {
-    "fc": Entry("fully connected, one hidden layer of 128 units", FC, "2011.04720"),
-    "cnn": Entry("three 3x3 convolutions and a hidden layer of 64 units", CNN, "2011.04720"),
-    "resnet8": Entry("residual network of 8 layers, batch normalisation", ResNet, "2011.04720"),
-    "resnet32": Entry(
+MODELS: dict[str, ModelEntry] = {
+    "fc": ModelEntry("fully connected, one hidden layer of 128 units", FC, "2011.04720"),
+    "cnn": ModelEntry("three 3x3 convolutions and a hidden layer of 64 units", CNN, "2011.04720"),
+    "resnet8": ModelEntry(
+        "residual network of 8 layers, batch normalisation", ResNet, "2011.04720"
+    ),
+    "resnet32": ModelEntry(
         "residual network of 32 layers, batch normalisation",
         functools.partial(ResNet, blocks=5),
         "2011.04720",
@@ -92,43 +94,49 @@ MODELS: dict[str, Entry] = {
     "resnet44": _option_a(7),
     "resnet56": _option_a(9),
     "resnet110": _option_a(18),
-    "resnet18": Entry(
+    "resnet18": ModelEntry(
         "18 layers of 64 to 512 channels, for small images",
         _of("resnet18", "resnet18"),
         "1512.03385",
     ),
-    "resnet18_imagenet": Entry(
+    "resnet18_imagenet": ModelEntry(
         "18 layers of 64 to 512 channels, for large images",
         _of("resnet18", "resnet18", stem="imagenet"),
         "1512.03385",
     ),
-    "se_resnet18": Entry(
+    "se_resnet18": ModelEntry(
         "ResNet-18 with squeeze and excitation", _of("resnet18", "se_resnet18"), "1709.01507"
     ),
-    "vgg11_bn": Entry("8 convolutions, 3 dense layers", _of("vgg", "vgg"), "1409.1556"),
-    "vgg16_bn": Entry("13 convolutions, 3 dense layers", _of("vgg", "vgg", depth=16), "1409.1556"),
-    "mobilenet": Entry("separable convolutions", _of("mobilenet", "mobilenet"), "1704.04861"),
-    "shufflenet_v2": Entry(
+    "vgg11_bn": ModelEntry("8 convolutions, 3 dense layers", _of("vgg", "vgg"), "1409.1556"),
+    "vgg16_bn": ModelEntry(
+        "13 convolutions, 3 dense layers", _of("vgg", "vgg", depth=16), "1409.1556"
+    ),
+    "mobilenet": ModelEntry("separable convolutions", _of("mobilenet", "mobilenet"), "1704.04861"),
+    "shufflenet_v2": ModelEntry(
         "shuffled halves of the channels", _of("shufflenet", "shufflenet_v2"), "1807.11164"
     ),
-    "squeezenet": Entry(
+    "squeezenet": ModelEntry(
         "squeezed channels, no dense layer", _of("squeezenet", "squeezenet"), "1602.07360"
     ),
-    "efficientnet_b0": Entry(
+    "efficientnet_b0": ModelEntry(
         "inverted bottlenecks with attention", _of("efficientnet", "efficientnet"), "1905.11946"
     ),
-    "densenet121": Entry(
+    "densenet121": ModelEntry(
         "layers that see all before them", _of("densenet", "densenet"), "1608.06993"
     ),
-    "googlenet": Entry("nine modules of four branches", _of("googlenet", "googlenet"), "1409.4842"),
-    "inception_v3": Entry(
+    "googlenet": ModelEntry(
+        "nine modules of four branches", _of("googlenet", "googlenet"), "1409.4842"
+    ),
+    "inception_v3": ModelEntry(
         "factored convolutions in branches", _of("inception", "inception_v3"), "1512.00567"
     ),
-    "xception": Entry(
+    "xception": ModelEntry(
         "separable convolutions in residual blocks", _of("xception", "xception"), "1610.02357"
     ),
-    "nasnet": Entry("cells found by a search, NASNet-A", _of("nasnet", "NASNet"), "1707.07012"),
-    "vit": Entry(
+    "nasnet": ModelEntry(
+        "cells found by a search, NASNet-A", _of("nasnet", "NASNet"), "1707.07012"
+    ),
+    "vit": ModelEntry(
         "vision transformer, patches of 4x4 pixels", _of("transformer", "ViT"), "2010.11929"
     ),
 }

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from subspace import tuned
-from subspace.config import RunConfig
+from subspace.config.run import RunConfig
 from subspace.errors import InvalidInput
+from subspace.store import tuned
 from subspace.study.cell import Cell, Result, slug
 from subspace.study.folder import Study
 

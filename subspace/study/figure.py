@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from subspace.report import new_figure, write_figure
+from subspace.plots import new_figure, write_figure
 from subspace.study.cell import Result
-from subspace.study.table import Figure, grouped
+from subspace.study.table import MeanStd, grouped
 
 
 def draw(
@@ -43,7 +43,7 @@ def draw(
 
 def _bars(panel: Any, groups: Mapping[str, list[Result]], published: Mapping[str, str]) -> None:
     for place, (variant, group) in enumerate(groups.items()):
-        found = Figure.of(group, "test_accuracy")
+        found = MeanStd.of(group, "test_accuracy")
         if found.n:
             error = 100 * found.std if found.n > 1 else None
             panel.bar(place, 100 * found.mean, yerr=error, color=f"C{place % 10}", capsize=3)
@@ -54,9 +54,9 @@ def _bars(panel: Any, groups: Mapping[str, list[Result]], published: Mapping[str
 
 
 def _lines(panel: Any, groups: Mapping[str, list[Result]], x_label: str) -> None:
-    series: dict[str, list[tuple[int | float, Figure]]] = {}
+    series: dict[str, list[tuple[int | float, MeanStd]]] = {}
     for variant, group in groups.items():
-        found, x = Figure.of(group, "test_accuracy"), group[0].cell.labels["x"]
+        found, x = MeanStd.of(group, "test_accuracy"), group[0].cell.labels["x"]
         if not found.n:
             continue
         if x is None:

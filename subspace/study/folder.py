@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from subspace import run
-from subspace.config import RunConfig
+from subspace.config.run import RunConfig
 from subspace.errors import InvalidInput
-from subspace.folder import RunFolder, write_json
+from subspace.run import run
+from subspace.store.folder import RunFolder, write_json
 from subspace.study.cell import Cell, Result
-from subspace.watch import Diverged, Watcher
+from subspace.train.callbacks import Diverged, Watcher
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from subspace.config import RunConfig
-from subspace.folder import write_json
-from subspace.report import new_figure, write_figure
+from subspace.config.run import RunConfig
+from subspace.plots import new_figure, write_figure
+from subspace.store.folder import write_json
 from subspace.study.dimension import Answer, Point, Question, find_dimension
 from subspace.study.folder import Study, StudyWatcher
 from subspace.study.table import Table

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from subspace import run
 from subspace.basis import BASES
-from subspace.landscape import losses_along, orthogonality
-from subspace.report import new_figure, write_figure
+from subspace.plots import new_figure, write_figure
+from subspace.run import run
+from subspace.run.landscape import losses_along, orthogonality
 from subspace.study.cell import Cell, slug
 from subspace.study.figure import band
 from subspace.study.folder import Study, StudyWatcher

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import numpy as np
 
-from subspace import run
 from subspace.basis import get_basis
 from subspace.errors import InvalidInput
-from subspace.folder import RunFolder
-from subspace.landscape import correlations, losses_along, orthogonality
-from subspace.report import new_figure, write_figure
-from subspace.stage import Weights
+from subspace.plots import new_figure, write_figure
+from subspace.run import run
+from subspace.run.landscape import correlations, losses_along, orthogonality
+from subspace.store.folder import RunFolder
+from subspace.store.weights import Weights
 from subspace.study.figure import band
 from subspace.study.table import Table
-from subspace.trainer import Trainer
+from subspace.train.trainer import Trainer
 
 
 @dataclass(frozen=True)

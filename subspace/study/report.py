@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from subspace.config import RunConfig
+from subspace.config.run import RunConfig
 from subspace.errors import InvalidInput
-from subspace.folder import RunFolder, replace_text
-from subspace.report import new_figure
+from subspace.plots import new_figure
+from subspace.store.folder import RunFolder, replace_text
 from subspace.study.page import Block, Cells, page
 
 _FIGURES = 60
@@ -22,7 +22,7 @@ _FIGURES = 60
 
 
 @dataclass(frozen=True)
-class Found:
+class Contents:
     """What lies under a folder.
 
     Attributes:
@@ -36,7 +36,7 @@ class Found:
     studies: Sequence[Path]
 
 
-def find(root: Path) -> Found:
+def find(root: Path) -> Contents:
     """Looks through a folder and what is beneath it.
 
     Raises:
@@ -58,10 +58,10 @@ def find(root: Path) -> Found:
     ]
     if not (runs or unfinished or studies):
         raise InvalidInput("folder", f"{root} holds no runs and no studies")
-    return Found(runs, unfinished, studies)
+    return Contents(runs, unfinished, studies)
 
 
-def write_report(root: Path, file: Path, command: Callable[[RunConfig], str]) -> Found:
+def write_report(root: Path, file: Path, command: Callable[[RunConfig], str]) -> Contents:
     """Writes the page: every run in a sortable table, studies, pictures, configurations, commands.
 
     Args:
@@ -102,7 +102,7 @@ _COLUMNS: Mapping[str, str] = {
 }
 
 
-def _overview(found: Found, root: Path) -> Block:
+def _overview(found: Contents, root: Path) -> Block:
     rows = []
     for folder, _, summary in found.runs:
         values = [summary.get(field) for field in _COLUMNS.values()]
@@ -126,7 +126,7 @@ def _cell(name: str, value: Any) -> tuple[str, float | None]:
     return (f"{value:,.1f}" if name in ("D/d", "seconds") else f"{value:,.6g}"), float(value)
 
 
-def _accuracies(found: Found) -> str:
+def _accuracies(found: Contents) -> str:
     """Test accuracy against d, a panel for each model and dataset, a colour for each method."""
     tasks = list(dict.fromkeys((s["model"], s["dataset"]) for _, _, s in found.runs))[:9]
     methods = list(dict.fromkeys(s["method"] for _, _, s in found.runs))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from subspace import tuned
+from subspace.store import tuned
 from subspace.study import table
 from subspace.study.cell import Cell, Result
 from subspace.study.figure import draw

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from subspace.folder import replace_text
+from subspace.store.folder import replace_text
 from subspace.study.cell import Result
 
 _SAME = {"cifar10_jpeg": "cifar10"}
@@ -19,7 +19,7 @@ _SAME = {"cifar10_jpeg": "cifar10"}
 
 
 @dataclass(frozen=True)
-class Figure:
+class MeanStd:
     """Mean and standard deviation of n runs, of which some may have diverged."""
 
     mean: float
@@ -28,7 +28,7 @@ class Figure:
     diverged: int = 0
 
     @classmethod
-    def of(cls, results: Sequence[Result], field: str) -> Figure:
+    def of(cls, results: Sequence[Result], field: str) -> MeanStd:
         """Of a field of the summaries or their diagnostics; the deviation is the sample's."""
         found = [_value(result.summary, field) for result in results if result.summary]
         values = [float(value) for value in found if value is not None]
@@ -123,9 +123,9 @@ def rows(
         first: dict[str, Any] = next((r.summary for r in group if r.summary), {})
         line = [model, dataset, variant, _number(first.get("dimensions"))]
         line += [_number(first.get("learning_rate")), theirs.replace("±", " ± ")]
-        line += [Figure.of(group, f"{split}_accuracy").percent() for split in _SPLITS]
+        line += [MeanStd.of(group, f"{split}_accuracy").percent() for split in _SPLITS]
         line += [str(len(group))]
-        line += [Figure.of(group, name).plain() for name in measures]
+        line += [MeanStd.of(group, name).plain() for name in measures]
         lines.append(line)
     return header + [name.replace("_", " ") for name in measures], lines
 

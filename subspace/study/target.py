@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from subspace.errors import InvalidInput, lookup
-from subspace.folder import write_json
 from subspace.models import MODELS
+from subspace.store.folder import write_json
 from subspace.study.cell import Cell, slug
 from subspace.study.table import Table
 
@@ -24,7 +24,7 @@ class Plan:
         budget: ``"full"``, the paper's protocol, or ``"quick"``, minutes on 2 cores.
         epochs, seeds: how many.
         datasets, models: by name.
-        data_dir: as in `subspace.data.load`.
+        data_dir: as in `subspace.data.dataset.load`.
         augment: as in `RunConfig`; None for the dataset's default, the papers' way.
     """
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from subspace import tuned
-from subspace.config import RunConfig
+from subspace.config.run import RunConfig
 from subspace.errors import InvalidInput
-from subspace.folder import write_json
-from subspace.report import new_figure, write_figure
+from subspace.plots import new_figure, write_figure
+from subspace.store import tuned
+from subspace.store.folder import write_json
 from subspace.study.cell import Cell, Result, slug
 from subspace.study.folder import Study, StudyWatcher
 from subspace.study.table import Table
@@ -68,8 +68,8 @@ def tune(
 ) -> tuple[float, Table]:
     """The power of two with the lowest held-out loss, and the table of all that were tried.
 
-    Keeps it where later runs find it, see `subspace.tuned`; writes ``table.md``, ``table.csv`` and
-    ``figure.png`` to ``out``.
+    Keeps it where later runs find it, see `subspace.store.tuned`; writes ``table.md``,
+    ``table.csv`` and ``figure.png`` to ``out``.
 
     Args:
         given: fields of the run, as for `RunConfig.resolve`; the learning rate is left to this.

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from typer.testing import CliRunner, Result
 
-from subspace.checkpoint import Checkpoints
-from subspace.folder import RunFolder
+from subspace.store.checkpoint import Checkpoints
+from subspace.store.folder import RunFolder
 from subspace_cli.main import app  # pyright: ignore[reportMissingImports]
 
 TINY = ("--dim", "20", "--batch-size", "64", "--lr", "0.5")

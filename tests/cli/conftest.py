@@ -24,7 +24,7 @@ def _no_drawing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
     Tests marked ``draws`` do draw, as do fixtures that several tests share, and studies.
     """
     if request.node.get_closest_marker("draws") is None:
-        name = "subspace.report.write_figure"
+        name = "subspace.run.pictures.write_figure"
         monkeypatch.setattr(name, lambda figure, file, title: file.write_bytes(PNG))
 
 

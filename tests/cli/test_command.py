@@ -7,8 +7,8 @@ import shlex
 import pytest
 from cli_helpers import Cli
 
-from subspace.config import RunConfig
-from subspace.folder import RunFolder
+from subspace.config.run import RunConfig
+from subspace.store.folder import RunFolder
 from subspace_cli.command import run_command, same_task  # pyright: ignore[reportMissingImports]
 
 CASES = [
@@ -38,7 +38,7 @@ def test_it_describes_the_run(cli: Cli, monkeypatch, tmp_path, given, then):
         asked.append((config, folder.path))
         raise RuntimeError("that will do")
 
-    monkeypatch.setattr("subspace.run.execute", execute)
+    monkeypatch.setattr("subspace.run.run.execute", execute)
     words = shlex.split(run_command(config, tmp_path / "there"))
     assert words[:2] == ["subspace", "run"]
     cli(*words[1:])

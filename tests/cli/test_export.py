@@ -12,8 +12,8 @@ from compiling import compile_quickly  # noqa: F401
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from subspace import run as library
-from subspace.folder import RunFolder
+from subspace.run import run as library
+from subspace.store.folder import RunFolder
 
 pytestmark = pytest.mark.xdist_group("export")  # its runs are made once
 
@@ -57,7 +57,7 @@ def test_seeds_and_coordinates_make_the_weights_again(
 
 
 def test_a_fixed_subspace_takes_a_kilobyte_or_two(runs: Path, tmp_path: Path):
-    from subspace.export import export
+    from subspace.run.export import export
 
     made = export(RunFolder(runs / "fpd"), tmp_path / "a.safetensors")
     assert made["numbers"] == 20
@@ -82,7 +82,7 @@ def test_a_run_begins_with_the_weights_of_another_or_of_a_file(
 
 def test_what_a_file_lacks_starts_afresh_and_is_said(cli: Cli, runs: Path, tmp_path: Path):
     from subspace.errors import InvalidInput
-    from subspace.source import starting_weights
+    from subspace.store.source import starting_weights
 
     file, fresh = tmp_path / "part.safetensors", library.saved(RunFolder(runs / "rbd")).weights
     base = weights_of(runs / "base")["hidden"]

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from cli_helpers import STEPS, TINY, Cli, check, final_arrays
 
-from subspace.folder import RunFolder
+from subspace.store.folder import RunFolder
 
 LAUNCH = [sys.executable, "-m", "subspace_cli", "launch", "--devices-per-process", "1", "--"]
 ENDLESS = ["run", "rbd", "--dim", "20", "--batch-size", "2", "--lr", "0.1", "--epochs", "9999"]

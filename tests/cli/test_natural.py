@@ -14,10 +14,11 @@ from cli_helpers import Cli, assert_same_run, check
 from compiling import compile_quickly  # noqa: F401
 from normed import normed  # noqa: F401
 
-from subspace import models, run
-from subspace.config import RunConfig
-from subspace.folder import RunFolder
-from subspace.watch import Stopped, Watcher
+from subspace import models
+from subspace.config.run import RunConfig
+from subspace.run import run
+from subspace.store.folder import RunFolder
+from subspace.train.callbacks import Stopped, Watcher
 
 TINY = ("--batch-size", 64, "--refresh", 7, "--lr", 0.02, "--epochs", 2, "--out")
 
@@ -73,7 +74,7 @@ class Scaled(eqx.Module):
 
 
 def test_parameters_whose_curvature_is_unknown_are_named(cli: Cli, monkeypatch):
-    monkeypatch.setitem(models.MODELS, "scaled", models.Entry("", Scaled))
+    monkeypatch.setitem(models.MODELS, "scaled", models.ModelEntry("", Scaled))
     result = cli("run", "hylo", "--model", "scaled", *TINY, "run")
     assert result.exit_code == 0, result.output
     assert "curvature of 1 layer; .scale keep their gradient" in " ".join(result.stdout.split())

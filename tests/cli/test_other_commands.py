@@ -14,13 +14,14 @@ import pytest
 from cli_helpers import PNG, STEPS, Cli, check, snapshot
 from rich.console import Console
 
-from subspace import data, defaults
 from subspace.basis import BASES
-from subspace.config import RunConfig
-from subspace.folder import RunFolder
+from subspace.config.run import RunConfig
+from subspace.data import dataset as data
+from subspace.methods import rates as defaults
+from subspace.methods.registry import METHODS
 from subspace.models import MODELS
-from subspace.partition import ALLOCATIONS
-from subspace.registry import METHODS
+from subspace.spaces.partition import ALLOCATIONS
+from subspace.store.folder import RunFolder
 from subspace_cli import main  # pyright: ignore[reportMissingImports]
 from subspace_cli.errors import flag  # pyright: ignore[reportMissingImports]
 from subspace_cli.show import print_table  # pyright: ignore[reportMissingImports]

@@ -22,11 +22,11 @@ from cli_helpers import (
 )
 from normed import normed  # noqa: F401
 
-from subspace import run
-from subspace.config import RunConfig
-from subspace.folder import RunFolder
-from subspace.trainer import Trainer
-from subspace.watch import Stopped, Watcher
+from subspace.config.run import RunConfig
+from subspace.run import run
+from subspace.store.folder import RunFolder
+from subspace.train.callbacks import Stopped, Watcher
+from subspace.train.trainer import Trainer
 
 pytestmark = pytest.mark.xdist_group("phases")  # its runs are made once
 

@@ -9,7 +9,7 @@ import pytest
 from cli_helpers import PNG, Cli, check
 from compiling import compile_quickly  # noqa: F401
 
-from subspace.folder import RunFolder
+from subspace.store.folder import RunFolder
 from subspace.study.measured import MEASURED
 from subspace.study.targets import TARGETS
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from cli_helpers import STEPS, TINY, Cli, assert_same_run, check, damage, snapshot
 
-from subspace.folder import RunFolder
+from subspace.store.folder import RunFolder
 
 Copy = Callable[[Path], Path]
 

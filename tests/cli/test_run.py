@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from cli_helpers import PNG, STEPS, TINY, Cli, final_state
 
-from subspace.config import RunConfig
-from subspace.defaults import learning_rate
-from subspace.folder import RunFolder
-from subspace.run import request
+from subspace.config.run import RunConfig
+from subspace.methods.rates import learning_rate
+from subspace.run.run import request
+from subspace.store.folder import RunFolder
 
 SUMMARY = """
     method dataset model parameters dimensions basis compartments seed epochs steps batch_size

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from cli_helpers import Cli, assert_same_run
 
-from subspace.folder import RunFolder
+from subspace.store.folder import RunFolder
 from subspace_cli.signals import StopSignals  # pyright: ignore[reportMissingImports]
 
 SLOW = [
@@ -147,7 +147,7 @@ def test_a_disk_that_is_full_is_one_line(tmp_path: Path):
 
 def test_arrays_that_find_the_disk_full_late_print_nothing(tmp_path: Path):
     script = (
-        "import numpy, pathlib, subspace.checkpoint as checkpoint\n"
+        "import numpy, pathlib, subspace.store.checkpoint as checkpoint\n"
         "checkpoints = checkpoint.Checkpoints(pathlib.Path('saved'))\n"
         "try:\n"
         "    checkpoints.save(1, {str(i): numpy.random.rand(20_000) for i in range(60)}, {})\n"

@@ -11,9 +11,9 @@ from cli_helpers import Cli, check, final_state
 from compiling import compile_quickly  # noqa: F401
 from helpers import image_feature, random_images, write_tfds
 
-from subspace import data
-from subspace.stream import Feed, Streamed
-from subspace.tfds_stream import sized
+from subspace.data import dataset as data
+from subspace.data.stream import Feed, Streamed
+from subspace.data.tfds_stream import sized
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_what_is_streamed_is_what_is_loaded(toys: Path, tmp_path: Path):
 def test_a_streamed_run_is_the_run_in_memory_and_resumes(
     cli: Cli, toys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("subspace.stream._WINDOW", 40)
+    monkeypatch.setattr("subspace.data.stream._WINDOW", 40)
     run = ("run", "rbd", "--dataset", "toys", "--data-dir", toys, "--dim", 9, "--batch-size", 16)
     assert cli(*run, "--epochs", 3, "--augment", "--out", tmp_path / "a").exit_code == 0
     begun = (*run, "--epochs", 1, "--augment", "--stream", "--out", tmp_path / "b")
@@ -60,7 +60,7 @@ def test_a_streamed_run_is_the_run_in_memory_and_resumes(
 
 @pytest.mark.parametrize("streams", [False, True])
 def test_steps_see_the_batches_of_the_order(monkeypatch: pytest.MonkeyPatch, streams: bool):
-    monkeypatch.setattr("subspace.stream._WINDOW", 10)
+    monkeypatch.setattr("subspace.data.stream._WINDOW", 10)
     images, labels = random_images(30)
     read: list[int] = []
 

@@ -10,9 +10,9 @@ import pytest
 from cli_helpers import PNG, Cli, check, snapshot
 from compiling import compile_quickly  # noqa: F401
 
-from subspace import tuned
-from subspace.config import RunConfig
-from subspace.folder import RunFolder, write_json
+from subspace.config.run import RunConfig
+from subspace.store import tuned
+from subspace.store.folder import RunFolder, write_json
 
 pytestmark = pytest.mark.xdist_group("studies")  # its runs are made once
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from subspace.transform import coordinates
+from subspace.optim.in_subspace import coordinates
 
 SHAPES = {"layer": {"w": (8, 6), "b": (6,)}, "out": (7,)}
 SIZE = 61

@@ -13,8 +13,8 @@ from problems import SIZE, START, close, filled, flat, loss, train
 
 from subspace import Evolution, InvalidInput, Mean, RandomSubspace, in_subspace, rbd, sgd
 from subspace.basis import BASES
-from subspace.mesh import for_workers
-from subspace.transform import Residual
+from subspace.optim.in_subspace import Residual
+from subspace.train.mesh import for_workers
 
 
 def residual_of(state: Any) -> Any:
@@ -82,5 +82,5 @@ def test_residuals_for_another_number_of_workers_keep_their_mean():
 def test_a_probe_without_gradients_is_refused():
     with pytest.raises(InvalidInput, match="error_feedback"):
         in_subspace(
-            RandomSubspace(START, dim=9), optax.sgd(0.1), probe=Evolution(), error_feedback=True
+            RandomSubspace(START, dim=9), optax.sgd(0.1), estimator=Evolution(), error_feedback=True
         )

@@ -18,9 +18,9 @@ def bent(params):
     return sum(jnp.sum(jnp.cosh(leaf)) for leaf in jax.tree.leaves(params))
 
 
-def slopes(probe, loss=bent):
+def slopes(estimator, loss=bent):
     grads = jax.grad(bent)(START)
-    measure = jax.jit(lambda g: probe.shape(probe(SPACE, g, START, loss)))
+    measure = jax.jit(lambda g: estimator.shape(estimator(SPACE, g, START, loss)))
     return np.asarray(measure(grads)["whole"])
 
 
@@ -98,10 +98,10 @@ def test_separate_batches_measure_each_direction_on_its_share():
         assert count == 9
         return weights[index] * bent(params)
 
-    probe = Evolution(sigma=0.01, antithetic=True, separate_batches=True)
+    estimator = Evolution(sigma=0.01, antithetic=True, separate_batches=True)
     expected = slopes(Evolution(sigma=0.01, antithetic=True)) * np.asarray(weights)
     # rounding of losses near 9 · 100 is the larger error
-    np.testing.assert_allclose(slopes(probe, shared), expected, atol=0.02)
+    np.testing.assert_allclose(slopes(estimator, shared), expected, atol=0.02)
 
 
 def test_nes_without_a_loss_function_says_what_it_needs():

@@ -123,8 +123,8 @@ def test_offspring_of_all_workers_are_ranked_together():
     divided = nes(START, 0.5, dim=9, sigma=0.1, exchange=Gather(K, split=True))
     moved = agree(on_workers(divided, targets, steps=1))
     joint = JointSubspace(RandomSubspace(START, dim=3), K)
-    probe = Evolution(sigma=0.1, antithetic=False, shaping="ranks")
-    alone: Any = in_subspace(joint, optax.sgd(0.5), probe=probe)
+    estimator = Evolution(sigma=0.1, antithetic=False, shaping="ranks")
+    alone: Any = in_subspace(joint, optax.sgd(0.5), estimator=estimator)
     value_fn = lambda params: loss(params, filled(5))  # noqa: E731
     updates, _ = alone.update(filled(5), alone.init(START), START, value_fn=value_fn)
     close(moved, optax.apply_updates(START, updates))

@@ -21,9 +21,9 @@ from subspace import (
     sgd,
 )
 from subspace.basis import BASES
-from subspace.defaults import learning_rate
-from subspace.registry import METHODS
-from subspace.transform import coordinates
+from subspace.methods.rates import learning_rate
+from subspace.methods.registry import METHODS
+from subspace.optim.in_subspace import coordinates
 
 FEWER = {"nes": ["hadamard", "normal", "coordinate"]}
 PLAIN = [name for name, method in METHODS.items() if "refresh" not in method.options]

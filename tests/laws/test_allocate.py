@@ -10,7 +10,7 @@ import pytest
 from subspace import RandomSubspace
 from subspace.errors import InvalidInput
 from subspace.models import ResNet
-from subspace.partition import allocate, divide, proportional
+from subspace.spaces.partition import allocate, divide, proportional
 
 SIZES = {"w": 100, "b": 10}
 

@@ -13,9 +13,14 @@ from cases import keys, mean, normals
 from scipy import stats
 
 from subspace.errors import InvalidInput
-from subspace.exchange import Mean
-from subspace.inlaw import LawState, first_coordinates, rbd_in_law, sample_step, scale_by_rbd_law
-from subspace.methods import rbd
+from subspace.methods.random import rbd, rbd_in_law
+from subspace.optim.exchange import Mean
+from subspace.optim.rbd_law import (
+    LawState,
+    first_coordinates,
+    sample_step,
+    scale_by_rbd_law,
+)
 
 SMALL = ((2, 3), (3, 1), (5, 7), (40, 10))
 """(n, d): a line to walk on, one row, d > n, and a tree of odd widths 5 and 3."""

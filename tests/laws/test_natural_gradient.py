@@ -10,13 +10,13 @@ import optax
 import pytest
 from jax import lax
 
-from subspace.capture import Rows, as_matrix, capture, from_matrix, layers
-from subspace.curvature import LowRank
 from subspace.errors import InvalidInput
-from subspace.exchange import Alone, Mean
-from subspace.lowrank import Kept, factor, keep, kernel, precondition
 from subspace.models import Conv, Dense
-from subspace.remember import Remembering
+from subspace.natural.capture import Rows, as_matrix, capture, from_matrix, layers
+from subspace.natural.curvature import LowRank
+from subspace.natural.lowrank import Kept, factor, keep, kernel, precondition
+from subspace.natural.memory import Remembering
+from subspace.optim.exchange import Alone, Mean
 
 N, CLASSES = 12, 3
 
@@ -261,7 +261,7 @@ def test_a_memory_inverts_the_mean_of_its_renewals_fisher_matrices(memory):
 
 
 def test_a_memory_weighs_rows_as_their_renewals_did():
-    """Of a few rows each, by KIS: F̂ is the mean of what single renewals make of the same rows."""
+    """Of a few rows each, by KIS: F̂ is the mean of what single refreshes make of the same rows."""
     low_rank, root = LowRank(0.1, "kis", 4, N), jax.random.key(0)
     keys, critical = [jax.random.fold_in(root, i) for i in range(2)], jnp.bool_(True)
     curvature = Remembering(low_rank, 2)

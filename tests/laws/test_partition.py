@@ -12,7 +12,7 @@ import pytest
 
 from subspace import models
 from subspace.errors import InvalidInput
-from subspace.partition import divide
+from subspace.spaces.partition import divide
 
 
 class Pair(NamedTuple):

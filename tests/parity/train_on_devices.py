@@ -15,10 +15,11 @@ import equinox as eqx
 import jax
 import numpy as np
 
-from subspace import data, distributed, models
-from subspace.config import RunConfig
-from subspace.registry import METHODS
-from subspace.trainer import Trainer
+from subspace import distributed, models
+from subspace.config.run import RunConfig
+from subspace.data import dataset as data
+from subspace.methods.registry import METHODS
+from subspace.train.trainer import Trainer
 
 CASES = {
     "sgd-fc": {"method": "sgd", "model": "fc"},
@@ -118,7 +119,7 @@ def train(given, steps=None):
 
 
 def main(out, port=None, count="1", index="0"):
-    models.MODELS["normed"] = models.Entry("", Normed)
+    models.MODELS["normed"] = models.ModelEntry("", Normed)
     if port:
         distributed.join(f"127.0.0.1:{port}", int(count), int(index))
     results = {"devices": np.asarray(jax.device_count())}

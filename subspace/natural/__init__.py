@@ -1,0 +1,1 @@
+"""Natural gradients from captured rows of layers."""

@@ -1,0 +1,1 @@
+"""Optimizers: the bridge from subspaces to Optax, estimators, exchanges, and what steps in them."""

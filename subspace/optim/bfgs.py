@@ -1,0 +1,142 @@
+"""The BFGS direction as an Optax transformation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Bool, Float, Int, PyTree
+
+from subspace.errors import InvalidInput
+
+PAIRS = ("shared", "paper")
+
+
+class BFGSState(NamedTuple):
+    """State of `scale_by_bfgs`, for d coordinates."""
+
+    inverse: Float[Array, "d d"]
+    """The inverse Hessian's estimate."""
+    last: Float[Array, " d"]
+    last_slope: Float[Array, " d"]
+    started: Bool[Array, ""]
+    stuck: Int[Array, ""]
+    """Steps in a row that didn't move."""
+    fresh: Bool[Array, ""]
+    """No pair since the start or the last reset."""
+
+
+def scale_by_bfgs(
+    *,
+    pairs: str = "shared",
+    damping: float = 0.2,
+    min_curvature: float = 1e-20,
+    reset_after: int | None = 3,
+    initial_scaling: bool = False,
+) -> optax.GradientTransformationExtraArgs:
+    """Multiplies the gradient by the BFGS estimate of the inverse Hessian.
+
+    ``H ← Vᵀ H V + ρ s sᵀ`` with ``ρ = 1/(yᵀs)``, ``V = I - ρ y sᵀ``, from ``H = I`` (DLDR, P-BFGS).
+    O(d²) memory; for the small problems that `in_subspace` makes. Follow it with
+    ``optax.scale(-1)`` and `subspace.optim.linesearch.backtracking`.
+
+    Args:
+        pairs: where a curvature pair's y comes from. ``"shared"``: both gradients on the current
+            mini-batch, which costs one more gradient a step and needs ``value_fn``; ``"paper"``:
+            the gradients of two consecutive steps, each on its own mini-batch.
+        damping: Powell's: y is mixed with ``H⁻¹s`` so that ``yᵀs ≥ damping · sᵀH⁻¹s``; 0 for none.
+        min_curvature: a pair with ``yᵀs`` below is skipped.
+        reset_after: back to ``H = I`` after so many steps in a row that didn't move (failed
+            searches); None for never, as in the paper.
+        initial_scaling: before the first pair is used, scale H to the curvature that it saw,
+            ``yᵀs / yᵀy`` (Nocedal and Wright, equation 6.20): then a line search that begins at 1
+            reaches far enough along directions that no pair has been made of yet.
+
+    Raises:
+        InvalidInput: unknown ``pairs``.
+    """
+    if pairs not in PAIRS:
+        raise InvalidInput("pairs", f"unknown policy {pairs!r}; use {' or '.join(PAIRS)}")
+
+    def init(params: PyTree) -> BFGSState:
+        flat, _ = ravel_pytree(params)
+        zero, eye = jnp.zeros_like(flat), jnp.eye(flat.size, dtype=flat.dtype)
+        no, yes = jnp.asarray(False), jnp.asarray(True)
+        return BFGSState(eye, zero, zero, no, jnp.int32(0), yes)
+
+    def update(
+        updates: PyTree,
+        state: BFGSState,
+        params: PyTree | None = None,
+        *,
+        value_fn: Callable[[PyTree], Any] | None = None,
+        **extra: Any,
+    ) -> tuple[PyTree, BFGSState]:
+        del extra
+        if params is None or (pairs == "shared" and value_fn is None):
+            raise ValueError("scale_by_bfgs needs `params`, and `value_fn` for pairs='shared'")
+        slope, unravel = ravel_pytree(updates)
+        here, _ = ravel_pytree(params)
+        before = state.last_slope
+        if pairs == "shared" and value_fn is not None:
+            before, _ = ravel_pytree(jax.grad(value_fn)(unravel(state.last)))
+        s, y = here - state.last, slope - before
+        moved = jnp.any(s != 0)
+        usable = state.started & moved
+        inverse = state.inverse
+        if initial_scaling:
+            inverse = jnp.where(usable & state.fresh, _gain(s, y), 1) * inverse
+        inverse = _updated(inverse, s, y, usable, damping, min_curvature)
+        fresh = state.fresh & ~usable
+        stuck = jnp.where(state.started & ~moved, state.stuck + 1, 0)
+        if reset_after is not None:
+            reset = stuck >= reset_after
+            inverse = jnp.where(reset, jnp.eye(s.size, dtype=s.dtype), inverse)
+            stuck = jnp.where(reset, 0, stuck)
+            fresh = fresh | reset
+        state = BFGSState(inverse, here, slope, jnp.asarray(True), stuck, fresh)
+        return unravel(inverse @ slope), state
+
+    return optax.GradientTransformationExtraArgs(init, update)  # pyright: ignore
+
+
+def _gain(s: Float[Array, " d"], y: Float[Array, " d"]) -> Float[Array, ""]:
+    """``yᵀs / yᵀy``, or 1 where that is not positive."""
+    curvature, square = jnp.vdot(y, s), jnp.vdot(y, y)
+    gain = curvature / jnp.where(square > 0, square, 1)
+    return jnp.where((gain > 0) & jnp.isfinite(gain), gain, 1)
+
+
+def _updated(
+    inverse: Float[Array, "d d"],
+    s: Float[Array, " d"],
+    y: Float[Array, " d"],
+    usable: Bool[Array, ""],
+    damping: float,
+    min_curvature: float,
+) -> Float[Array, "d d"]:
+    """The estimate after one pair, or as it was where the pair can't be used."""
+    s = jnp.where(usable, s, jnp.ones_like(s))  # any vector that keeps what follows finite
+    if damping:
+        y = _damped(inverse, s, y, damping)
+    curvature = jnp.vdot(y, s)
+    usable &= (curvature > min_curvature) & jnp.isfinite(curvature)
+    rho = 1 / jnp.where(usable, curvature, 1)
+    v = jnp.eye(s.size, dtype=s.dtype) - rho * jnp.outer(y, s)
+    new = v.T @ inverse @ v + rho * jnp.outer(s, s)
+    return jnp.where(usable & jnp.all(jnp.isfinite(new)), new, inverse)
+
+
+def _damped(
+    inverse: Float[Array, "d d"], s: Float[Array, " d"], y: Float[Array, " d"], damping: float
+) -> Float[Array, " d"]:
+    """Powell's mixture of y and ``H⁻¹s`` (Nocedal and Wright, procedure 18.2)."""
+    expected = jnp.linalg.solve(inverse, s)
+    have, want = jnp.vdot(y, s), jnp.vdot(expected, s)
+    low = have < damping * want
+    share = jnp.where(low, (1 - damping) * want / jnp.where(low, want - have, 1), 1)
+    return share * y + (1 - share) * expected

@@ -1,0 +1,136 @@
+"""Probes: how the slope along the subspace's directions is measured."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any, final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float, Int, PyTree
+
+from subspace.errors import InvalidInput
+from subspace.spaces.base import AbstractSubspace, Coords
+
+
+class AbstractEstimator(eqx.Module):
+    """Measures the slope of the loss in each coordinate of a subspace."""
+
+    @abstractmethod
+    def __call__(
+        self,
+        space: AbstractSubspace,
+        grads: PyTree,
+        params: PyTree | None,
+        value_fn: Callable[..., object] | None,
+    ) -> Coords:
+        """The slopes ``d loss / d coordinate``, as this worker sees them, or what `shape` makes
+        them from."""
+
+    @abstractmethod
+    def shape(self, slopes: Coords) -> Coords:
+        """What an optimizer is to see of the slopes on which all workers agree."""
+
+
+@final
+class Backprop(AbstractEstimator):
+    """Projects a back-propagated gradient: ``Pᵀ g``."""
+
+    def __call__(
+        self,
+        space: AbstractSubspace,
+        grads: PyTree,
+        params: PyTree | None,
+        value_fn: Callable[..., object] | None,
+    ) -> Coords:
+        return space.project(grads)
+
+    def shape(self, slopes: Coords) -> Coords:
+        return slopes
+
+
+SHAPING = ("ranks", "normalise", "none")
+
+
+@final
+class Evolution(AbstractEstimator):
+    """Evaluates the loss a little way along each direction; needs no gradient.
+
+    Evolution strategies (Salimans et al. 2017) in the coordinates of a subspace. Without shaping a
+    slope is a difference quotient over the length ``l = σ √D``, which tends to back-propagation's
+    ``φᵢ·g`` as sigma falls: with ``antithetic`` ``(L(θ+lφᵢ) - L(θ-lφᵢ)) / 2l``, else
+    ``(L(θ+lφᵢ) - L(θ)) / l``. With shaping it is ``F(Lᵢ) / (σ d)`` as in the RBD reference code,
+    where Lᵢ is ``L(θ+lφᵢ)``, or half the antithetic difference, and F its centred rank in
+    [-1/2, 1/2] or its standard score.
+
+    Attributes:
+        sigma: standard deviation of the perturbation of each of the D parameters, when it goes
+            along a direction of unit length.
+        antithetic: evaluate both ways; twice the evaluations, and even terms cancel.
+        shaping: ``"ranks"``, ``"normalise"`` or ``"none"``.
+        chunk: directions that are evaluated together, which bounds memory to about
+            ``chunk`` copies of the parameters and activations.
+        separate_batches: measure each direction on a share of its own of the step's examples, as
+            the RBD reference code does: ``value_fn(params, (i, d))`` is then to return the loss on
+            the i-th of d shares.
+    """
+
+    sigma: float = eqx.field(static=True, default=0.01)
+    antithetic: bool = eqx.field(static=True, default=True)
+    shaping: str = eqx.field(static=True, default="none")
+    chunk: int = eqx.field(static=True, default=8)
+    separate_batches: bool = eqx.field(static=True, default=False)
+
+    def __check_init__(self):
+        if not 0 < self.sigma < float("inf"):
+            raise InvalidInput("sigma", f"must be a positive number, got {self.sigma}")
+        if self.shaping not in SHAPING:
+            raise InvalidInput(
+                "shaping", f"unknown shaping {self.shaping!r}; use {', '.join(SHAPING)}"
+            )
+
+    def __call__(
+        self,
+        space: AbstractSubspace,
+        grads: PyTree,
+        params: PyTree | None,
+        value_fn: Callable[..., object] | None,
+    ) -> Coords:
+        if params is None or value_fn is None:
+            raise ValueError("Evolution needs `params` and `value_fn`")
+        origin, unravel = ravel_pytree(space.origin())
+        length = self.sigma * sum(leaf.size for leaf in jax.tree.leaves(params)) ** 0.5
+
+        def loss(i: Int[Array, ""], distance: float) -> Any:
+            one = jnp.zeros_like(origin).at[i].set(np.float32(distance))
+            moved = jax.tree.map(jnp.add, params, space.lift(unravel(one)))
+            return value_fn(moved, *([(i, origin.size)] if self.separate_batches else []))
+
+        def measure(i: Int[Array, ""]) -> Any:
+            ahead = loss(i, length)
+            return (ahead - loss(i, -length)) / 2 if self.antithetic else ahead
+
+        values = lax.map(measure, jnp.arange(origin.size), batch_size=self.chunk)
+        if self.shaping != "none":
+            return unravel(values)
+        base = 0.0 if self.antithetic else value_fn(params)
+        return unravel((values - base) / length)
+
+    def shape(self, slopes: Coords) -> Coords:
+        if self.shaping == "none":
+            return slopes
+        values, unravel = ravel_pytree(slopes)
+        return unravel(_fitness(values, self.shaping) / (self.sigma * values.size))
+
+
+def _fitness(values: Float[Array, " d"], shaping: str) -> Float[Array, " d"]:
+    """Centred ranks in [-1/2, 1/2], or standard scores."""
+    if shaping == "ranks":
+        ranks = jnp.argsort(jnp.argsort(values)).astype(values.dtype)
+        return ranks / max(values.size - 1, 1) - 0.5
+    return (values - jnp.mean(values)) / (jnp.std(values) + np.float32(1e-8))

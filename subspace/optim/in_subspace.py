@@ -1,0 +1,231 @@
+"""`in_subspace`: the bridge from a subspace to Optax."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import PyTree
+
+from subspace.errors import InvalidInput
+from subspace.optim.estimators import AbstractEstimator, Backprop
+from subspace.optim.exchange import AbstractExchange, Alone
+from subspace.spaces.base import AbstractSubspace, Coords
+
+_State = TypeVar("_State")
+
+
+class Residual(NamedTuple):
+    """What a worker's subspaces have missed so far, in the gradient's units: D numbers.
+
+    Leaves have the parameters' shapes behind an axis of workers, of length 1 within a worker. Only
+    the mean over workers matters for what is trained.
+    """
+
+    missed: PyTree
+
+
+class SubspaceState(NamedTuple):
+    """What `in_subspace` carries from step to step.
+
+    Attributes:
+        slope: what all workers agreed on in the last step: all that a step needs to be repeated.
+    """
+
+    space: AbstractSubspace
+    coords: Coords
+    slope: Coords
+    inner: optax.OptState
+    residual: Residual | None = None
+
+
+def in_subspace(
+    space: AbstractSubspace,
+    inner: optax.GradientTransformation | None,
+    *,
+    estimator: AbstractEstimator = Backprop(),  # noqa: B008 (immutable)
+    exchange: AbstractExchange = Alone(),  # noqa: B008 (immutable)
+    error_feedback: bool = False,
+) -> optax.GradientTransformationExtraArgs:
+    """Runs an Optax optimizer in the coordinates of a subspace.
+
+    One update: measure the slope (`estimator`), combine it with other workers' (`exchange`), let
+    ``inner`` step in coordinates, lift that step to the parameters, draw the next chart. ``inner``
+    sees an ordinary small problem: a line search gets ``value``, ``grad`` and ``value_fn`` in
+    coordinates too.
+
+    The inner state survives a redraw. State that refers to old directions (momentum) is of no use
+    after one, so with a subspace that is redrawn keep momentum outside:
+    ``optax.chain(in_subspace(space, optax.sgd(lr)), optax.trace(0.9))``.
+
+    Example:
+        >>> space = RandomSubspace(params, dim=100, redraw_every=None)
+        >>> optimizer = in_subspace(space, optax.adam(1e-3))
+
+    Args:
+        space: the first chart.
+        inner: any Optax transformation, over coordinates; None for a filter, whose update is
+            ``P Pᵀ g``, with what is to be done with it outside, as in
+            ``optax.chain(in_subspace(space, None), optax.sgd(lr))``. A filter draws the directions
+            once where others draw them twice, and doesn't follow the coordinates.
+        estimator: how slopes are measured.
+        exchange: how workers combine them.
+        error_feedback: add to each gradient what the subspaces have missed of those before it,
+            ``p = g + e``, step along ``P Pᵀ p``, keep ``e ← p - P Pᵀ p`` (Seide et al. 2014,
+            Karimireddy et al. 2019). Then every part of a gradient is followed sooner or later, on
+            average D/d steps late, and learning rates are those of plain SGD. Costs D numbers of
+            memory a worker, which never leave it, and one more lift a step. Meant for a subspace
+            that is redrawn, and for `Backprop`.
+
+    Raises:
+        InvalidInput: error feedback with an estimator that takes no gradient.
+    """
+    if error_feedback and not isinstance(estimator, Backprop):
+        raise InvalidInput("error_feedback", "needs gradients; leave it out, or use Backprop")
+    if error_feedback and not exchange.shares_directions():
+        raise InvalidInput("error_feedback", "goes with directions that all workers share")
+    space = exchange.joint(space)
+    if inner is None and isinstance(estimator, Backprop):
+        return _filter(space, exchange, error_feedback)
+    inner = optax.with_extra_args_support(inner or optax.identity())
+
+    def init(params: PyTree) -> SubspaceState:
+        return _start(space, inner, params, error_feedback)
+
+    def update(
+        updates: PyTree,
+        state: SubspaceState,
+        params: PyTree | None = None,
+        *,
+        value_fn: Callable[..., Any] | None = None,
+        **extra: Any,
+    ) -> tuple[PyTree, SubspaceState]:
+        space, coords, _, inner_state, residual = state
+        updates = _with_missed(updates, residual)
+        measured = estimator(exchange.mine(space), updates, params, value_fn)
+        agreed = exchange(measured)
+        slope = estimator.shape(agreed)
+        if residual is not None:
+            residual = _missed(updates, space.lift(measured))
+        if value_fn is not None and params is not None:
+            extra |= {"value_fn": _chart(space, coords, params, value_fn, exchange), "grad": slope}
+        step: Any
+        step, inner_state = inner.update(slope, inner_state, coords, **extra)
+        moved: Any = optax.apply_updates(coords, step)
+        next_space, next_coords = space.redraw(moved)
+        lifted = space.lift(step)
+        return lifted, SubspaceState(next_space, next_coords, agreed, inner_state, residual)
+
+    return optax.GradientTransformationExtraArgs(init, update)  # pyright: ignore
+
+
+def _filter(
+    space: AbstractSubspace, exchange: AbstractExchange, error_feedback: bool
+) -> optax.GradientTransformationExtraArgs:
+    """`in_subspace` without an inner optimizer: ``P Pᵀ g``."""
+
+    def init(params: PyTree) -> SubspaceState:
+        return _start(space, optax.identity(), params, error_feedback)
+
+    def update(
+        updates: PyTree, state: SubspaceState, params: PyTree | None = None, **extra: Any
+    ) -> tuple[PyTree, SubspaceState]:
+        del params, extra
+        space, coords, _, inner, residual = state
+        wanted = _with_missed(updates, residual)
+        if exchange.trivial():
+            slope, mine = space.filter(wanted)
+            followed = mine
+        else:
+            measured = exchange.mine(space).project(wanted)
+            slope = exchange(measured)
+            followed = space.lift(slope)
+            mine = space.lift(measured) if residual is not None else None
+        if residual is not None:
+            residual = _missed(wanted, mine)
+        next_space, _ = space.redraw(slope)
+        return followed, SubspaceState(next_space, coords, slope, inner, residual)
+
+    return optax.GradientTransformationExtraArgs(init, update)  # pyright: ignore
+
+
+def _start(
+    space: AbstractSubspace,
+    inner: optax.GradientTransformation,
+    params: PyTree,
+    error_feedback: bool,
+) -> SubspaceState:
+    """A first state that shares no array with the caller."""
+    coords, residual = space.origin(), None
+    if error_feedback:
+        zeros = jax.tree.map(lambda p: jnp.zeros((1, *p.shape), p.dtype), params)
+        residual = Residual(zeros)
+    state = SubspaceState(space, coords, coords, inner.init(coords), residual)
+    return jax.tree.map(_apart, state)
+
+
+def _with_missed(updates: PyTree, residual: Residual | None) -> PyTree:
+    if residual is None:
+        return updates
+    return jax.tree.map(lambda g, e: g + e[0], updates, residual.missed)
+
+
+def _missed(wanted: PyTree, followed: PyTree) -> Residual:
+    return Residual(jax.tree.map(lambda p, u: (p - u)[None], wanted, followed))
+
+
+def _apart(leaf: Any) -> Any:
+    """A copy, as the caller may donate the state; not weakly typed, or the next step recompiles."""
+    array = jnp.asarray(leaf)
+    return jnp.array(array, array.dtype)
+
+
+def _chart(
+    space: AbstractSubspace,
+    coords: Coords,
+    params: PyTree,
+    value_fn: Callable[..., Any],
+    exchange: AbstractExchange,
+) -> Callable[[Coords], Any]:
+    """The loss as a function of coordinates, ``z -> L(params + P (z - coords))``.
+
+    Its gradient is combined over workers as its value is: inside a ``shard_map`` that doesn't
+    check what varies, differentiating a mean over workers gives each worker's own part.
+    """
+
+    @jax.custom_vjp
+    def shared(z: Coords) -> Coords:
+        return z
+
+    shared.defvjp(lambda z: (z, None), lambda _, slope: (exchange.mean(slope),))
+
+    def value(z: Coords) -> Any:
+        step = space.lift(jax.tree.map(jnp.subtract, shared(z), coords))
+        return exchange.mean(value_fn(optax.apply_updates(params, step)))
+
+    return value
+
+
+def subspace_state(opt_state: optax.OptState) -> SubspaceState | None:
+    """The part of an optimizer state that is `in_subspace`'s, wherever it stands; None without."""
+    return find_state(opt_state, SubspaceState)
+
+
+def find_state(opt_state: optax.OptState, kind: type[_State]) -> _State | None:
+    """The first state of a kind in an optimizer state, wherever it stands; None without."""
+    nodes = jax.tree.leaves(opt_state, is_leaf=lambda node: isinstance(node, kind))
+    return next((node for node in nodes if isinstance(node, kind)), None)
+
+
+def coordinates(opt_state: optax.OptState) -> Coords | None:
+    """The coordinates in an optimizer state; None without a subspace."""
+    state = subspace_state(opt_state)
+    return None if state is None else state.coords
+
+
+def chain(*steps: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
+    """`optax.chain`, typed as what it returns: a transformation that passes extra arguments on."""
+    return optax.with_extra_args_support(optax.chain(*steps))

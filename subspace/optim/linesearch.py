@@ -1,0 +1,76 @@
+"""A backtracking line search as an Optax transformation."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Int, PyTree
+
+from subspace.errors import InvalidInput
+from subspace.optim.in_subspace import find_state
+
+ON_FAILURE = ("stay", "paper")
+
+
+class BacktrackingState(NamedTuple):
+    """State of `backtracking`: counts since the start, for the records."""
+
+    searches: Int[Array, ""]
+    failures: Int[Array, ""]
+    trials: Int[Array, ""]
+
+
+def backtracking(
+    *, decrease: float = 0.4, factor: float = 0.4, max_trials: int = 20, on_failure: str = "stay"
+) -> optax.GradientTransformationExtraArgs:
+    """Scales a step by the first of 1, factor, factor² … that lowers the loss enough (Armijo).
+
+    Optax's line search from a fresh start at every step, ``f(z + αp) ≤ f(z) + decrease · α pᵀg``.
+    Needs ``value``, ``grad`` and ``value_fn``, which `in_subspace` passes on.
+
+    Args:
+        decrease: c; the paper's 0.4.
+        factor: between trials; the paper's 0.4.
+        max_trials: evaluations of the loss at most.
+        on_failure: ``"stay"`` takes no step, ``"paper"`` the last one tried, as the released code.
+
+    Raises:
+        InvalidInput: unknown ``on_failure``.
+    """
+    if on_failure not in ON_FAILURE:
+        raise InvalidInput("on_failure", f"unknown {on_failure!r}; use {' or '.join(ON_FAILURE)}")
+    search = optax.scale_by_backtracking_linesearch(
+        max_backtracking_steps=max_trials - 1,
+        slope_rtol=decrease,
+        decrease_factor=factor,
+        increase_factor=1.0,
+        max_learning_rate=1.0,
+    )
+
+    def init(params: PyTree) -> BacktrackingState:
+        del params
+        return BacktrackingState(jnp.int32(0), jnp.int32(0), jnp.int32(0))
+
+    def update(
+        updates: PyTree, state: BacktrackingState, params: Any = None, **extra: Any
+    ) -> tuple[PyTree, BacktrackingState]:
+        needed = {name: extra[name] for name in ("value", "grad", "value_fn")}
+        found: Any
+        scaled, found = search.update(updates, search.init(params), params, **needed)
+        failed = ~(found.info.decrease_error <= 0)
+        if on_failure == "stay":
+            scaled = jax.tree.map(lambda u: jnp.where(failed, jnp.zeros_like(u), u), scaled)
+        trials = found.info.num_linesearch_steps.astype(np.int32)
+        counts = (jnp.int32(1), failed.astype(jnp.int32), trials)
+        return scaled, BacktrackingState(*(a + b for a, b in zip(state, counts, strict=True)))
+
+    return optax.GradientTransformationExtraArgs(init, update)  # pyright: ignore
+
+
+def search_counts(opt_state: optax.OptState) -> BacktrackingState | None:
+    """The counts in an optimizer state, wherever `backtracking` stands; None without one."""
+    return find_state(opt_state, BacktrackingState)

@@ -1,0 +1,1 @@
+"""One run from request to summary, and what can be made of a finished one."""

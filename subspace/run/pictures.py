@@ -1,0 +1,83 @@
+"""Records -> pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from subspace.plots import new_figure, write_figure
+
+
+def plot_curves(
+    file: Path, runs: Sequence[tuple[str, Sequence[Mapping[str, Any]]]], title: str = ""
+) -> None:
+    """Draws loss and accuracy against epochs, one colour a run, and writes a PNG.
+
+    Args:
+        file: where; replaced whole.
+        runs: (label, the epochs' records) of each.
+        title: above both panels.
+    """
+    figure = new_figure()
+    panels = figure.subplots(1, 2)
+    for panel, quantity in zip(panels, ("loss", "accuracy"), strict=True):
+        for i, (label, records) in enumerate(runs):
+            _curve(panel, f"C{i}", label, records, quantity)
+            _boundaries(panel, "grey" if len(runs) == 1 else f"C{i}", records, not label)
+        panel.set_xlabel("epoch")
+        panel.set_ylabel(quantity if quantity == "accuracy" else "cross-entropy loss (nats)")
+        panel.grid(alpha=0.3)
+        panel.xaxis.get_major_locator().set_params(integer=True)
+        panel.legend(fontsize="small")
+    write_figure(figure, file, title)
+
+
+def _curve(
+    panel: Any, colour: str, label: str, records: Sequence[Mapping[str, Any]], quantity: str
+) -> None:
+    """Training dashed, validation solid."""
+    epochs = [record["epoch"] for record in records]
+    lines = [("train", "--"), ("validation", "-")]
+    for split, style in lines:
+        values = [record.get(f"{split}_{quantity}") for record in records]
+        if values and None not in values:
+            marker = "o" if len(values) == 1 else None
+            name = " ".join(filter(None, (label, split)))
+            panel.plot(epochs, values, style, color=colour, marker=marker, label=name)
+
+
+def _boundaries(panel: Any, colour: str, records: Sequence[Mapping[str, Any]], named: bool) -> None:
+    """A line where one phase ends and the next begins, with the next one's method."""
+    for before, after in pairwise(records):
+        if before.get("phase") == after.get("phase"):
+            continue
+        panel.axvline(before["epoch"], color=colour, linestyle=":", linewidth=1)
+        if named:
+            place = (before["epoch"], 1.0)
+            style = {"fontsize": "small", "color": colour, "va": "top"}
+            panel.annotate(
+                f" {after['method']}", place, xycoords=("data", "axes fraction"), **style
+            )
+
+
+def plot_variance(file: Path, ratio: Sequence[float] | np.ndarray, title: str = "") -> None:
+    """Draws how much of a trajectory's variance its directions explain, and writes a PNG.
+
+    The DLDR paper's figure: each direction's share, and their sum up to each.
+    """
+    figure = new_figure()
+    panels = figure.subplots(1, 2)
+    order = np.arange(1, len(ratio) + 1)
+    panels[0].semilogy(order, ratio, "o-", markersize=3)
+    panels[0].set_ylabel("explained variance ratio")
+    panels[1].plot(order, np.cumsum(ratio), "o-", markersize=3)
+    panels[1].set_ylabel("cumulative")
+    panels[1].set_ylim(0, 1.02)
+    for panel in panels:
+        panel.set_xlabel("principal direction")
+        panel.grid(alpha=0.3)
+    write_figure(figure, file, title)

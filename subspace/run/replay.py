@@ -1,0 +1,198 @@
+"""The weights of a run at any step, rebuilt from its seed and the coordinates of its steps."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar, final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float, PyTree
+
+from subspace.errors import InvalidInput, in_phase
+from subspace.optim.exchange import AbstractExchange, OneWorker
+from subspace.optim.in_subspace import subspace_state
+from subspace.run.run import load
+from subspace.spaces.base import AbstractSubspace, Coords
+from subspace.store.checkpoint import Checkpoints, named
+from subspace.store.coordinate_log import CoordinateLog
+from subspace.store.folder import RunFolder, check_new_file
+from subspace.store.source import read_source
+from subspace.train.running import Span, dimensions
+from subspace.train.trainer import Trainer
+
+_T = TypeVar("_T", bound=Any)
+
+
+def replay(
+    folder: RunFolder,
+    *,
+    step: int | None = None,
+    verify: bool = False,
+    out: Path | None = None,
+    data_dir: str | None = None,
+) -> dict[str, Any]:
+    """Rebuilds a run's parameters from seeds and logged coordinates alone.
+
+    On the backend that trained them they are the run's bit for bit. The running statistics of batch
+    norm don't follow from coordinates.
+
+    Args:
+        folder: of the run; its phases have ``log_coordinates``.
+        step: at which; by default, and at most, the last one whose record is whole.
+        verify: compare with the checkpoints on the way there.
+        out: a new file for the parameters, as .npz, by their names.
+        data_dir: where the dataset is now; by default where it was.
+
+    Returns:
+        ``step``, of which the parameters are; ``logged``, the last one; ``cut_short``, whether
+        records are missing of steps that were wanted or have checkpoints; ``digest`` of the
+        parameters; ``differences``, the largest to each checkpoint; ``out``.
+
+    Raises:
+        InvalidInput: no run, a phase without a log, or ``out`` can't be written.
+    """
+    if out is not None:
+        check_new_file(out, ".npz")
+    trainer = at_its_start(folder, data_dir)
+    slopes = all_slopes(trainer, folder)
+    logged = sum(len(rows) for rows in slopes)
+    at = logged if step is None else min(step, logged)
+    checkpoints = Checkpoints(folder.checkpoints)
+    try:
+        saved = checkpoints.steps()
+        stops = sorted({at, *(s for s in saved if verify and s <= at)})
+        gaps: dict[int, float] = {}
+        params: PyTree = None
+        for stop, params in _path(trainer, slopes, stops):
+            if verify and stop in saved:
+                gaps[stop] = _largest_gap(params, checkpoints.read(stop)[0])
+    finally:
+        checkpoints.close()
+    arrays = {name: np.asarray(leaf) for name, leaf in named(params).items()}
+    if out is not None:
+        np.savez(out, **arrays)  # pyright: ignore[reportArgumentType]
+    digest = hashlib.sha256(b"".join(arrays[name].tobytes() for name in sorted(arrays)))
+    return {
+        "step": at,
+        "logged": logged,
+        "cut_short": logged < max([step or 0, *saved]),
+        "digest": digest.hexdigest()[:16],
+        "differences": gaps,
+        "out": None if out is None else str(out),
+    }
+
+
+def at_its_start(folder: RunFolder, data_dir: str | None) -> Trainer:
+    """A run's trainer, with the weights that it began with.
+
+    Args:
+        folder: of the run.
+        data_dir: where the dataset is now; by default where it was.
+
+    Raises:
+        InvalidInput: no run, or what it began with is gone.
+    """
+    config = folder.read_config("run")
+    config = replace(config, data_dir=data_dir or config.data_dir)
+    return Trainer(config, load(config), lambda fresh: read_source(config, fresh, None))
+
+
+def parameters(trainer: Trainer, slopes: Sequence[Float[np.ndarray, "_ _"]]) -> PyTree:
+    """The parameters after all these steps, phase by phase."""
+    ((_, params),) = _path(trainer, slopes, [sum(len(rows) for rows in slopes)])
+    return params
+
+
+def all_slopes(
+    trainer: Trainer, folder: RunFolder, stop: int | None = None
+) -> list[Float[np.ndarray, "_ _"]]:
+    """The coordinates of every phase, up to a step or the first record that isn't whole."""
+    found = []
+    for span in trainer.spans:
+        with in_phase(span.index, span.phase.method):
+            if not span.phase.log_coordinates:
+                raise InvalidInput("run", "has no coordinates; run it with --log-coordinates")
+        params = trainer.weights.params
+        optimizer = trainer.optimizer(span, params, trainer.exchange(span.phase))
+        size = dimensions(span.phase, optimizer, params)
+        log = CoordinateLog(folder.coordinates_file(span.index), size, span.first_step)
+        end = span.end_step if stop is None else min(stop, span.end_step)
+        found.append(log.read()[: max(0, end - span.first_step)])
+        if len(found[-1]) < span.end_step - span.first_step:
+            break
+    return found
+
+
+def _path(
+    trainer: Trainer, slopes: Sequence[Float[np.ndarray, "_ _"]], stops: Sequence[int]
+) -> Iterator[tuple[int, PyTree]]:
+    """The parameters at some steps, in order; they are valid until the next ones are asked for."""
+    params, done, waiting = trainer.weights.params, 0, list(stops)
+    for span, rows in zip(trainer.spans, slopes, strict=False):
+        step, state = _replay_step(trainer, span)
+        params, state = jax.tree.map(jnp.array, (params, state(params)))
+        for row in rows:
+            if waiting and waiting[0] == done:
+                yield waiting.pop(0), params
+            if not waiting:
+                return
+            params, state = step(params, state, row)
+            done += 1
+    if waiting:
+        yield waiting[0], params
+
+
+def _replay_step(trainer: Trainer, span: Span) -> tuple[Any, Any]:
+    """A step from coordinates, compiled, and what makes a phase's first optimizer state."""
+    exchange = trainer.exchange(span.phase)
+    target = jax.eval_shape(lambda: trainer.weights.params)
+    init = trainer.optimizer(span, target, exchange).init
+    state = subspace_state(jax.eval_shape(init, target))
+    assert state is not None
+    unravel = ravel_pytree(jax.tree.map(lambda z: jnp.zeros(z.shape, z.dtype), state.slope))[1]
+
+    def step(params: PyTree, state: Any, slope: Float[Array, " d"]) -> tuple[PyTree, Any]:
+        known = trainer.optimizer(span, target, _Agreed(exchange, unravel(slope)))
+        unknown = jax.tree.map(jnp.zeros_like, params)
+        updates, state = known.update(unknown, state, params, value_fn=lambda *_: jnp.float32(0))
+        return optax.apply_updates(params, updates), state
+
+    return jax.jit(step, donate_argnums=(0, 1)), init
+
+
+@final
+class _Agreed(OneWorker):
+    """Another exchange, where what all agreed on is known and nobody measures."""
+
+    exchange: AbstractExchange
+    agreed: Coords
+
+    def joint(self, space: AbstractSubspace) -> AbstractSubspace:
+        return self.exchange.joint(space)
+
+    def mine(self, joint: AbstractSubspace) -> AbstractSubspace:
+        return joint
+
+    def __call__(self, measured: Coords) -> Coords:
+        return self.agreed
+
+    def trivial(self) -> bool:
+        return False
+
+    def shares_directions(self) -> bool:
+        return True
+
+
+def _largest_gap(params: PyTree, arrays: dict[str, np.ndarray]) -> float:
+    """The largest difference of an entry to a checkpoint's."""
+    return max(
+        float(np.abs(np.asarray(leaf) - arrays[f"params.{name}"]).max())
+        for name, leaf in named(params).items()
+    )

@@ -1,0 +1,244 @@
+"""A run from request to summary: what the command line, and your script, calls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+
+from subspace import distributed
+from subspace.config.run import RunConfig
+from subspace.data import dataset as data
+from subspace.data.noise import with_label_noise
+from subspace.errors import InvalidInput
+from subspace.run.pictures import plot_curves, plot_variance
+from subspace.run.summary import summarize
+from subspace.spaces.trajectory import explained_variance_ratio
+from subspace.store.folder import RunFolder, resume_config, write_json
+from subspace.store.samples import read_rows
+from subspace.store.source import newest_weights, read_source, starting_weights, taken_over
+from subspace.store.weights import Weights
+from subspace.train.callbacks import Diverged, Stopped, Watcher
+from subspace.train.diagnose import means
+from subspace.train.loop import train
+from subspace.train.trainer import Trainer
+
+
+def request(
+    given: Mapping[str, Any],
+    out: Path | None = None,
+    resume: bool = False,
+    then: Sequence[Mapping[str, Any]] = (),
+) -> tuple[RunConfig, RunFolder]:
+    """The configuration and folder that a request means; writes nothing.
+
+    Args:
+        given: fields of `RunConfig` and of its first phase; what is missing or None takes its
+            default, or on resuming the value of the run.
+        out: the run's folder; by default a new one under ``runs/``.
+        resume: continue the run in ``out``.
+        then: fields of the phases that follow.
+
+    Raises:
+        InvalidInput: something can't be used; says which and what to do.
+    """
+    if not resume:
+        config = RunConfig.resolve(*taken_over(given, then))
+        config = _with_workers(config)
+        out = out or _free(f"{config.methods}-{config.model}-{config.dataset}")
+        folder = RunFolder(Path(distributed.agreed(str(out))), distributed.is_main())
+        folder.check_free()
+        return config, folder
+    if out is None:
+        raise InvalidInput("resume", "say which run: --out RUN --resume")
+    if then:
+        raise InvalidInput("then", "a run to resume has its phases already; leave it out")
+    folder = RunFolder(out, distributed.is_main())
+    config = resume_config(folder.read_config(), dict(given))
+    folder.check_resumable(config)
+    return config, folder
+
+
+def _with_workers(config: RunConfig) -> RunConfig:
+    """With as many workers as devices, where their number is part of what the run is."""
+    if config.workers or all(phase.exchange in (None, "mean") for phase in config.phases):
+        return config
+    return replace(config, workers=jax.device_count())
+
+
+def _free(name: str) -> Path:
+    base = Path("runs") / name.replace("/", "-").replace(":", "-")
+    path, count = base, 1
+    while path.exists():
+        count += 1
+        path = base.with_name(f"{base.name}-{count}")
+    return path
+
+
+def load(config: RunConfig) -> data.Dataset:
+    """A run's data."""
+    dataset = data.load(
+        config.dataset,
+        data_dir=config.data_dir,
+        validation=config.validation,
+        seed=config.seed,
+        stream=config.stream,
+        image_size=config.image_size,
+    )
+    return with_label_noise(dataset, config.label_noise, config.seed)
+
+
+def execute(
+    config: RunConfig,
+    folder: RunFolder,
+    *,
+    resume: bool = False,
+    watcher: Watcher = Watcher(),  # noqa: B008 (immutable)
+) -> dict[str, Any]:
+    """Trains, and writes everything that a run folder holds.
+
+    Returns:
+        The summary, as in summary.json.
+
+    Raises:
+        InvalidInput: before anything is written.
+        Stopped, Diverged: see `subspace.train.loop.train`.
+    """
+    taken = folder if resume else None
+    trainer = Trainer(config, load(config), lambda fresh: read_source(config, fresh, taken))
+    distributed.wait_for_all("all have checked the folder")
+    if not resume:
+        folder.create(config)
+        folder.keep_source_rows(trainer.source_rows)
+    distributed.wait_for_all("the folder is there")
+    try:
+        results = train(trainer, folder, resume=resume, watcher=watcher)
+    except (Stopped, Diverged):
+        _draw_curves(folder, config)
+        raise
+    summary = summarize(trainer, results, folder.records())
+    if folder.writes:
+        summary["explained_variance_ratio"] = _draw_variance(folder, trainer)
+        if config.diagnose:
+            summary["diagnostics"] = means(folder.diagnostics())
+        write_json(folder.summary_file, summary)
+        _draw_curves(folder, config)
+    return summary
+
+
+def _draw_curves(folder: RunFolder, config: RunConfig) -> None:
+    records = folder.records()
+    if records and folder.writes:
+        methods = [
+            f"{phase.method} (d = {phase.dim:g})" if phase.dim else phase.method
+            for phase in config.phases
+        ]
+        title = f"{' → '.join(methods)} · {config.model} · {config.dataset}"
+        plot_curves(folder.curve_file, [("", records)], title)
+
+
+def _draw_variance(folder: RunFolder, trainer: Trainer) -> list[float] | None:
+    """Draws what the last trajectory's directions explain, and returns it; None without any."""
+    sampling = trainer.config.sampled_by(len(trainer.spans))
+    if sampling is None:
+        return None
+    try:
+        rows = read_rows(folder.trajectory_file(sampling), trainer.row_size)
+        ratio = explained_variance_ratio(rows[:, : trainer.parameters])
+    except InvalidInput:  # it is damaged, or doesn't move; the run is none the worse for it
+        return None
+    plot_variance(folder.variance_file, ratio, f"trajectory of {len(rows)} samples")
+    return [float(share) for share in ratio]
+
+
+def evaluate(
+    folder: RunFolder,
+    split: str = "test",
+    data_dir: str | None = None,
+    file: Path | None = None,
+) -> dict[str, Any]:
+    """Loss and accuracy of a run's newest checkpoint.
+
+    Args:
+        folder: of the run.
+        split: ``"train"``, ``"validation"`` or ``"test"``.
+        data_dir: where the dataset is now; by default where it was.
+        file: of weights for its model, instead of the checkpoint's.
+
+    Returns:
+        ``split``, ``step`` of the checkpoint, ``loss``, ``accuracy``, and the steps of newer
+        checkpoints that are ``damaged``.
+
+    Raises:
+        InvalidInput: no run, no whole checkpoint, or no such split.
+    """
+    if split not in ("train", "validation", "test"):
+        raise InvalidInput("split", f"unknown split {split!r}; use train, validation or test")
+    trainer, weights, step, damaged = saved(folder, data_dir)
+    if file is not None:
+        weights = starting_weights(file, weights, "weights")
+    part = getattr(trainer.dataset, split)
+    if not len(part.labels):
+        raise InvalidInput("split", f"the run has no {split} split; use train or test")
+    loss, accuracy = trainer.evaluate(trainer.placed(weights), part)
+    figures = {"split": split, "step": step, "loss": loss, "accuracy": accuracy}
+    return figures | {"damaged": damaged}
+
+
+class Saved(NamedTuple):
+    """What a run has come to.
+
+    Attributes:
+        weights: of the newest whole checkpoint.
+        step: that it was made after.
+        damaged: the steps of newer ones that can't be read.
+    """
+
+    trainer: Trainer
+    weights: Weights
+    step: int
+    damaged: list[int]
+
+
+def saved(folder: RunFolder, data_dir: str | None = None) -> Saved:
+    """Opens a run, with its dataset where it was or in ``data_dir``.
+
+    Raises:
+        InvalidInput: no run, or no whole checkpoint.
+    """
+    config = folder.read_config("run")
+    folder.check_checkpoints("run")
+    config = replace(config, data_dir=data_dir or config.data_dir, source=None, init_from=None)
+    trainer = Trainer(config, load(config))
+    weights, meta, damaged = newest_weights(folder, trainer.weights, "run")
+    return Saved(trainer, weights, int(meta["step"]), damaged)
+
+
+def compare(folders: list[RunFolder], plot: Path | None = None) -> list[dict[str, Any]]:
+    """The summaries of finished runs, and their curves in one picture.
+
+    Raises:
+        InvalidInput: a run is missing, unfinished or damaged, or the plot can't be written.
+    """
+    if plot is not None:
+        check_plot(plot)
+    summaries = [{"run": str(folder.path)} | folder.summary() for folder in folders]
+    if plot is not None:
+        try:
+            plot_curves(plot, [(folder.path.name, folder.records()) for folder in folders])
+        except OSError as error:
+            raise InvalidInput("plot", f"can't write {plot}: {error.strerror}") from None
+    return summaries
+
+
+def check_plot(plot: Path) -> None:
+    """Raises InvalidInput unless a picture can be written there."""
+    if plot.suffix.lower() != ".png":
+        raise InvalidInput("plot", f"{plot} must end in .png")
+    if plot.is_dir():
+        raise InvalidInput("plot", f"{plot} is a folder; name a file in it")
+    if not plot.parent.is_dir():
+        raise InvalidInput("plot", f"there is no folder {plot.parent}; make it first")

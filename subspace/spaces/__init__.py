@@ -1,0 +1,1 @@
+"""Subspaces as charts: coordinates in, parameters out."""

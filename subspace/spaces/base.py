@@ -1,0 +1,43 @@
+"""A subspace as a chart: what everything else composes."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TypeAlias
+
+import equinox as eqx
+from jaxtyping import Array, Float, PyTree
+
+Coords: TypeAlias = dict[str, Float[Array, "_"]]
+"""Compartment name -> coordinates, shape ``(d,)`` each."""
+
+
+class AbstractSubspace(eqx.Module):
+    """A chart ``z -> parameters``: ``params(z) = params + P (z - coords)``.
+
+    Laws, which the tests assert for every subspace:
+
+    - ``<lift(z), g> == <z, project(g)>``;
+    - ``lift`` and ``project`` are linear;
+    - ``redraw`` never moves the parameters.
+    """
+
+    @abstractmethod
+    def origin(self) -> Coords:
+        """The coordinates of the parameters at the start: zeros."""
+
+    @abstractmethod
+    def project(self, tree: PyTree) -> Coords:
+        """``Pᵀ tree``: the coordinates of a gradient."""
+
+    @abstractmethod
+    def lift(self, coords: Coords) -> PyTree:
+        """``P coords``: the step in parameter space that a step in coordinates means."""
+
+    @abstractmethod
+    def filter(self, tree: PyTree) -> tuple[Coords, PyTree]:
+        """``z = Pᵀ tree`` and ``P z``, in one pass where that is faster."""
+
+    @abstractmethod
+    def redraw(self, coords: Coords) -> tuple[AbstractSubspace, Coords]:
+        """The chart for the next step, and the coordinates of the same parameters in it."""

@@ -1,0 +1,174 @@
+"""The random subspace: compartments × basis × dimensions × how often it is redrawn."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int, Key, PyTree, UInt32
+
+from subspace.basis import get_basis
+from subspace.basis.base import AbstractBasis
+from subspace.errors import InvalidInput
+from subspace.spaces.base import AbstractSubspace, Coords
+from subspace.spaces.partition import Label, Partition, divide
+from subspace.spaces.partition import allocate as allocate_dims
+
+_WORKERS = 2**31  # no compartment's number
+
+
+@final
+class RandomSubspace(AbstractSubspace):
+    """A subspace spanned by random directions that a seed names: nothing else is stored.
+
+    ``redraw_every=1`` draws a new one each step (RBD), ``None`` never (FPD), k every k steps.
+    At a redraw the coordinates start again from zero at the current parameters.
+
+    The draw of compartment c after r redraws is a function of (seed, r, c) alone; of several
+    workers that draw directions of their own, of (seed, r, worker, c).
+    """
+
+    basis: AbstractBasis
+    partition: Partition = eqx.field(static=True)
+    dims: tuple[int, ...] = eqx.field(static=True)
+    scales: tuple[float, ...] = eqx.field(static=True)
+    redraw_every: int | None = eqx.field(static=True)
+    seed: UInt32[Array, ""]
+    step: Int[Array, ""]
+    worker: Int[Array, ""] | None
+
+    def __init__(
+        self,
+        params: PyTree,
+        *,
+        dim: int = 250,
+        basis: str | AbstractBasis = "hadamard",
+        compartments: str | Label | Partition = "whole",
+        allocate: str = "same",
+        redraw_every: int | None = 1,
+        scale: str = "unit",
+        seed: int = 0,
+    ):
+        """Describes a random subspace of ``params``.
+
+        Args:
+            params: a pytree of floating-point arrays, or of their `jax.ShapeDtypeStruct`s.
+            dim: subspace dimensions, shared out by ``allocate``.
+            basis: a name from `subspace.basis.BASES`, or an object.
+            compartments: see `subspace.spaces.partition.divide`.
+            allocate: ``"same"``, ``"split"`` or ``"proportional"``, see
+                `subspace.spaces.partition`.
+            redraw_every: steps between redraws; None keeps the first draw.
+            scale: ``"unit"`` directions, or ``"paper"``: a direction of a compartment of Q of all D
+                parameters has norm about √(Q/D) times the rms of a raw entry, as in the RBD code.
+            seed: 0 … 2³² - 1.
+
+        Raises:
+            InvalidInput: an argument that can't be used; says which and what to do.
+        """
+        self.basis = get_basis(basis)
+        self.partition = divide(params, compartments)
+        sizes = self.partition.sizes
+        self.dims = tuple(allocate_dims(sizes, dim, allocate).values())
+        self.scales = _scales(scale, sizes, self.basis)
+        if redraw_every is not None and redraw_every < 1:
+            raise InvalidInput("redraw_every", f"must be at least 1 step, got {redraw_every}")
+        self.redraw_every = redraw_every
+        if not 0 <= seed < 2**32:
+            raise InvalidInput("seed", f"must be between 0 and 2**32 - 1, got {seed}")
+        self.seed = jnp.asarray(seed, jnp.uint32)
+        self.step = jnp.asarray(0, jnp.int32)
+        self.worker = None
+
+    @property
+    def dimensions(self) -> int:
+        """d: all coordinates together."""
+        return sum(self.dims)
+
+    def drawn_by(self, worker: Int[Array, ""], scale: float = 1.0) -> RandomSubspace:
+        """This subspace with directions of one worker's own, all ``scale`` times as long."""
+        return _replaced(self, worker=worker, scales=tuple(scale * have for have in self.scales))
+
+    def share(self, count: int) -> RandomSubspace:
+        """This subspace with 1/count of its dimensions.
+
+        Raises:
+            InvalidInput: the dimensions of a compartment can't be divided so.
+        """
+        for name, d in zip(self.partition.sizes, self.dims, strict=True):
+            if d % count:
+                raise InvalidInput(
+                    "dim",
+                    f"the {d} dimensions of compartment {name!r} can't be divided among {count} "
+                    f"workers; use a multiple of {count}",
+                )
+        return _replaced(self, dims=tuple(d // count for d in self.dims))
+
+    def origin(self) -> Coords:
+        return {
+            name: jnp.zeros(d, jnp.float32)
+            for name, d in zip(self.partition.sizes, self.dims, strict=True)
+        }
+
+    def project(self, tree: PyTree) -> Coords:
+        flats = self.partition.split(tree)
+        return {
+            name: np.float32(scale) * self.basis.project(key, flats[name], d)
+            for (name, d, scale), key in zip(self._compartments(), self._keys(), strict=True)
+        }
+
+    def lift(self, coords: Coords) -> PyTree:
+        sizes = self.partition.sizes
+        flats = {
+            name: np.float32(scale) * self.basis.lift(key, coords[name], sizes[name])
+            for (name, _, scale), key in zip(self._compartments(), self._keys(), strict=True)
+        }
+        return self.partition.join(flats)
+
+    def filter(self, tree: PyTree) -> tuple[Coords, PyTree]:
+        flats, coords = self.partition.split(tree), {}
+        for (name, d, scale), key in zip(self._compartments(), self._keys(), strict=True):
+            z, flat = self.basis.filter(key, flats[name], d)
+            coords[name], flats[name] = np.float32(scale) * z, np.float32(scale**2) * flat
+        return coords, self.partition.join(flats)
+
+    def redraw(self, coords: Coords) -> tuple[AbstractSubspace, Coords]:
+        if self.redraw_every is None:
+            return self, coords
+        moved = eqx.tree_at(lambda s: s.step, self, self.step + 1)
+        if self.redraw_every == 1:
+            return moved, jax.tree.map(jnp.zeros_like, coords)
+        fresh = moved.step % self.redraw_every == 0
+        return moved, jax.tree.map(lambda z: jnp.where(fresh, jnp.zeros_like(z), z), coords)
+
+    def _compartments(self) -> list[tuple[str, int, float]]:
+        return list(zip(self.partition.sizes, self.dims, self.scales, strict=True))
+
+    def _keys(self) -> list[Key[Array, ""]]:
+        draw = self.step // self.redraw_every if self.redraw_every else self.step
+        root = jax.random.fold_in(jax.random.key(self.seed, impl="threefry2x32"), draw)
+        if self.worker is not None:
+            root = jax.random.fold_in(jax.random.fold_in(root, _WORKERS), self.worker)
+        return [jax.random.fold_in(root, i) for i in range(len(self.dims))]
+
+
+def _replaced(space: RandomSubspace, **fields: Any) -> RandomSubspace:
+    """A copy with other fields; `dataclasses.replace` would call ``__init__`` with them."""
+    copy = object.__new__(RandomSubspace)
+    for field in dataclasses.fields(space):
+        object.__setattr__(copy, field.name, fields.get(field.name, getattr(space, field.name)))
+    return copy
+
+
+def _scales(scale: str, sizes: dict[str, int], basis: AbstractBasis) -> tuple[float, ...]:
+    """The factor on each compartment's unit directions."""
+    if scale == "unit":
+        return (1.0,) * len(sizes)
+    if scale == "paper":
+        total = sum(sizes.values())
+        return tuple(basis.entry_rms * (q / total) ** 0.5 for q in sizes.values())
+    raise InvalidInput("scale", f"unknown scale {scale!r}; use unit or paper")

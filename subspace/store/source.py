@@ -1,0 +1,138 @@
+"""Going on from another run: its task, its weights, its trajectory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from subspace.config.run import RunConfig
+from subspace.errors import InvalidInput
+from subspace.store import weights_file
+from subspace.store.checkpoint import Checkpoints
+from subspace.store.folder import RunFolder
+from subspace.store.samples import read_rows
+from subspace.store.weights import TakenOver, Weights
+
+_SAME = ("dataset", "model", "validation", "seed")
+"""What has to be the source's: the seed too, as it says which images are for validation."""
+
+_LIKEWISE = ("augment", "label_noise", "data_dir", "stream", "image_size")
+"""What is the source's unless given."""
+
+
+def taken_over(
+    given: Mapping[str, Any], then: Sequence[Mapping[str, Any]]
+) -> tuple[dict[str, Any], Sequence[Mapping[str, Any]], str]:
+    """The arguments of `RunConfig.resolve` for a request, with the task of its ``source``.
+
+    Raises:
+        InvalidInput: the source is no run, or the request has another task.
+    """
+    given = dict(given)
+    if given.get("source") is None:
+        return given, then, "here"
+    folder = RunFolder(Path(given["source"]))
+    theirs = folder.read_config("source")
+    for name in _SAME:
+        have, want = getattr(theirs, name), given.get(name)
+        if want is not None and want != have:
+            raise InvalidInput(name, f"the run to go on from has {have}, not {want}; leave it out")
+        given[name] = have
+    for name in _LIKEWISE:
+        if given.get(name) is None:
+            given[name] = getattr(theirs, name)
+    given["epochs_before"] = theirs.epochs_before + theirs.epochs
+    return given, then, "first" if theirs.phases[-1].sample_every is not None else "here"
+
+
+def read_source(config: RunConfig, fresh: Weights, resumed: RunFolder | None) -> TakenOver | None:
+    """What a run takes over from its source, or begins with; None if it starts by itself.
+
+    Args:
+        config: of the run.
+        fresh: weights of its model.
+        resumed: the run's own folder if it is resumed: then the source isn't needed any more.
+
+    Raises:
+        InvalidInput: the source is unfinished, gone, damaged, of another model, or has no
+            trajectory although a phase builds on one.
+    """
+    if config.init_from is not None and resumed is None:
+        return TakenOver(starting_weights(Path(config.init_from), fresh, "init_from"), None)
+    if config.source is None:
+        return None
+    needed = any(
+        phase.on_trajectory and config.sampled_by(i) is None
+        for i, phase in enumerate(config.phases)
+    )
+    size = sum(leaf.size for leaf in jax.tree.leaves(fresh))
+    if resumed is not None:
+        rows = read_rows(resumed.trajectory_file(-1), size) if needed else None
+        return TakenOver(fresh, rows)
+    folder = RunFolder(Path(config.source))
+    weights = _final_weights(folder, fresh, "source")
+    return TakenOver(weights, read_rows(_trajectory(folder), size, "source") if needed else None)
+
+
+def starting_weights(path: Path, fresh: Weights, field: str) -> Weights:
+    """The weights in a safetensors file, or a finished run's last.
+
+    Raises:
+        InvalidInput: of ``field``: there are none, or they are of another model.
+    """
+    if path.is_dir():
+        return _final_weights(RunFolder(path), fresh, field)
+    arrays, about = weights_file.read(path, field)
+    if "config" in about:
+        raise InvalidInput(field, f"{path} has coordinates, not weights; use subspace apply first")
+    return weights_file.filled(arrays, fresh, path, field)
+
+
+def _final_weights(folder: RunFolder, fresh: Weights, field: str) -> Weights:
+    """A finished run's last weights."""
+    try:
+        steps = folder.summary().get("steps")
+    except InvalidInput as error:
+        raise InvalidInput(field, error.reason) from None
+    weights, meta, _ = newest_weights(folder, fresh, field)
+    if meta["step"] != steps:
+        raise InvalidInput(
+            field,
+            f"{folder.path} ended at step {steps}, but its newest whole checkpoint is of step "
+            f"{meta['step']}; finish it with --resume",
+        )
+    return weights
+
+
+def _trajectory(folder: RunFolder) -> Path:
+    """The file of a run's last samples, or of those that it went on from."""
+    config = folder.read_config("source")
+    sampling = config.sampled_by(len(config.phases))
+    own = folder.trajectory_file(-1 if sampling is None else sampling)
+    if sampling is None and not own.exists():
+        raise InvalidInput(
+            "source",
+            f"{folder.path} has no trajectory; use a run of dldr, or one with --sample-every",
+        )
+    return own
+
+
+def newest_weights(
+    folder: RunFolder, like: Weights, field: str
+) -> tuple[Weights, dict[str, Any], list[int]]:
+    """The weights of a run's newest whole checkpoint, its JSON, and which were damaged.
+
+    Raises:
+        InvalidInput: of ``field``: there is none.
+    """
+    folder.check_checkpoints(field)
+    checkpoints = Checkpoints(folder.checkpoints)
+    try:
+        return checkpoints.restore(lambda meta: like)
+    except InvalidInput as error:
+        raise InvalidInput(field, error.reason) from None
+    finally:
+        checkpoints.close()

@@ -1,0 +1,1 @@
+"""One run as it trains: devices, step, phases, loop, callbacks."""
