@@ -22,8 +22,8 @@ from jaxtyping import PyTree
 from subspace import models, rbd
 from subspace.data.augment import prepare
 from subspace.data.dataset import load
+from subspace.methods import METHODS
 from subspace.methods.random import sgd
-from subspace.methods.registry import METHODS
 from subspace.optim.in_subspace import chain, subspace_state
 
 BATCH = 32
@@ -88,7 +88,7 @@ def clipped(opt_state: Any, longest: Any) -> tuple[Any, Any]:
 
 def train(data: Any, setting: Setting, rate: float, epochs: int, seed: int) -> dict[str, float]:
     """The row of one setting and learning rate."""
-    model, state = models.build("fc", data.shape, data.classes, key=jax.random.key(seed))
+    model, state = models.build("fc", data.shape, data.outputs, key=jax.random.key(seed))
     params, static = eqx.partition(model, eqx.is_inexact_array)
 
     def loss(params: PyTree, images: Any, labels: Any) -> tuple[Any, Any]:

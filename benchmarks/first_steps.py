@@ -39,7 +39,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 def train(data: Any, name: str, phase: Phase, steps: int, seed: int) -> float:
     """The mean loss of the last third of the steps."""
-    network = models.build(name, data.shape, data.classes, key=jax.random.key(seed))
+    network = models.build(name, data.shape, data.outputs, key=jax.random.key(seed))
     training = Training(network, phase, steps=steps, seed=seed)
     order, values = np.random.default_rng(seed), []
     images, labels = map(np.asarray, data.train)
@@ -63,9 +63,9 @@ def main() -> None:
         found = train(data, options.model, phase, options.steps, options.seed)
         line = {
             "": name,
-            "damping": phase.damping or "",
+            "damping": phase.values.get("damping", ""),
             "learning rate": phase.learning_rate,
-            "refreshed every": phase.refresh or "",
+            "refreshed every": phase.values.get("refresh", ""),
             "loss": found if math.isfinite(found) else "diverged",
         }
         table.append(line)

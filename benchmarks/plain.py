@@ -30,12 +30,12 @@ class Training:
         self._params, self._static = eqx.partition(model, eqx.is_inexact_array)
         self._optimizer = phase.optimizer(self._params, steps=steps, seed=seed)
         self._opt_state = self._optimizer.init(self._params)
-        self._every = phase.refresh
+        self._due = phase.method.due
         self._count = 0
 
     def step(self, images: Any, labels: Any) -> jax.Array:
         """One step along a batch; its loss before the step."""
-        due = self._every and self._count % self._every == 0
+        due = self._due(self._count)
         self._count += 1
         self._params, self._opt_state, value = self._step(
             self._params, self._opt_state, (images, labels), due=due

@@ -22,7 +22,7 @@ from jaxtyping import PyTree
 
 from subspace import models
 from subspace.data.augment import prepare
-from subspace.run.run import Saved, saved
+from subspace.run import Saved, saved
 from subspace.spaces.random import RandomSubspace
 from subspace.store.folder import RunFolder
 
@@ -33,7 +33,7 @@ def curvature(run: Saved, images: int) -> jax.tree_util.Partial:
     """The product of the Hessian at the run's weights with a tangent."""
     data, key = run.trainer.dataset, jax.random.key(0)
     pictures, labels = (jnp.asarray(part[:images]) for part in data.train)
-    model, _ = models.build(run.trainer.config.model, data.shape, data.classes, key=key)
+    model, _ = models.build(run.trainer.config.model, data.shape, data.outputs, key=key)
     static = eqx.filter(model, eqx.is_inexact_array, inverse=True)
 
     def loss(params: PyTree) -> Any:

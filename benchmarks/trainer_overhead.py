@@ -19,8 +19,8 @@ import numpy as np
 
 from subspace.config.run import RunConfig
 from subspace.data.dataset import Dataset, Split
+from subspace.run.execute import started
 from subspace.store.folder import RunFolder
-from subspace.train.loop import train
 from subspace.train.trainer import Trainer
 
 STEPS = 200
@@ -39,14 +39,15 @@ def random_data() -> Dataset:
 
 def bare(trainer: Trainer) -> float:
     """Examples per second of the step alone."""
-    stage = trainer.stage(0)
-    state = trainer.placed(stage.state(trainer.weights, trainer.mesh.size))
+    running = trainer.running(0)
+    state = trainer.first_state(running, trainer.weights, trainer.mesh.size)
+    state = trainer.placed(state)
     split = trainer.dataset.train
-    inputs = trainer.placed((split.images, split.labels, trainer.order(stage.span, 0)))
-    state = jax.block_until_ready(stage.train_step(state, *inputs))
+    inputs = trainer.placed((split.inputs, split.targets, trainer.order(running.place, 0)))
+    state = jax.block_until_ready(running.train_step(state, *inputs))
     start = time.perf_counter()
     for _ in range(STEPS):
-        state = stage.train_step(state, *inputs)
+        state = running.train_step(state, *inputs)
     jax.block_until_ready(state)
     return STEPS * 32 / (time.perf_counter() - start)
 
@@ -55,8 +56,8 @@ def whole(trainer: Trainer) -> float:
     """Examples per second as a run reports them."""
     with tempfile.TemporaryDirectory() as path:
         folder = RunFolder(Path(path) / "run")
-        folder.create(trainer.config)
-        return train(trainer, folder)["examples_per_second"]
+        with started(folder, trainer) as loop:
+            return loop.run()["examples_per_second"]
 
 
 def main() -> None:

@@ -77,7 +77,7 @@ def compare(data: Any, phases: dict[str, Phase], options: Any) -> dict[str, Curv
     curves, trainings, orders = {}, {}, {}
     for name, phase in phases.items():
         key = jax.random.key(options.seed)
-        model = Wide(math.prod(data.shape), options.width, data.classes, key=key)
+        model = Wide(math.prod(data.shape), options.width, data.outputs, key=key)
         training = Training((model, None), phase, steps=2**20, seed=options.seed)
         training.compile(images[:BATCH], labels[:BATCH])
         before = 100 * training.accuracy(*validation)

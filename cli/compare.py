@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from . import options
-from .show import count, make_console, number, percent, print_json, print_table, seconds
+from .show import SPLITS, count, make_console, number, print_json, print_table, seconds
 from .show import say as say_line
+
+if TYPE_CHECKING:
+    from subspace.tasks import Metric
 
 _COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "run": ("run", str),
@@ -21,9 +24,8 @@ _COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "d": ("dimensions", count),
     "lr": ("learning_rate", number),
     "epochs": ("epochs", count),
-    "train": ("train_accuracy", percent),
-    "validation": ("validation_accuracy", percent),
-    "test": ("test_accuracy", percent),
+}
+_LAST: dict[str, tuple[str, Callable[[Any], str]]] = {
     "seconds": ("seconds", seconds),
     "examples/s": ("examples_per_second", count),
 }
@@ -37,17 +39,27 @@ def compare(
     json: options.Json = False,
 ) -> None:
     """Set finished runs side by side."""
-    from subspace.run import run as library
+    from subspace import run as library
     from subspace.store.folder import RunFolder
+    from subspace.tasks import Metric
 
     summaries = library.compare([RunFolder(run) for run in runs], plot)
     console = make_console(stderr=json)
-    print_table(console, list(_COLUMNS), [_row(summary) for summary in summaries], left=4)
+    metrics = [Metric(*summary["metrics"][0]) for summary in summaries]
+    named = ["metric"] if len(set(metrics)) > 1 else []  # where it isn't the same for all
+    header = [*_COLUMNS, *named, *SPLITS, *_LAST]
+    rows = [_row(*pair, bool(named)) for pair in zip(summaries, metrics, strict=True)]
+    print_table(console, header, rows, left=4)
     if plot is not None:
         say_line(console, f"Wrote {plot}")
     if json:
         print_json(summaries)
 
 
-def _row(summary: Mapping[str, Any]) -> list[str]:
-    return [show(summary.get(field)) for field, show in _COLUMNS.values()]
+def _row(summary: Mapping[str, Any], metric: Metric, named: bool) -> list[str]:
+    figures = [metric.show(summary.get(f"{split}_{metric.name}")) for split in SPLITS]
+    first, last = (
+        [show(summary.get(field)) for field, show in columns.values()]
+        for columns in (_COLUMNS, _LAST)
+    )
+    return [*first, *([metric.name] if named else []), *figures, *last]

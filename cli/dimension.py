@@ -8,12 +8,11 @@ from typing import Annotated, Any
 import typer
 
 from . import options
-from .described import describes_a_run
-from .show import count, make_console, number, percent, print_json, say
+from .show import count, make_console, print_json, say
 from .study import default_out, guarded, listed, show_table
 
 
-@describes_a_run("dim", "diagnose", "seed")
+@options.takes_a_run("dim", "seed", described=True)
 def dimension(
     given: dict[str, Any],
     target: Annotated[float, typer.Option(help="Fraction of SGD's accuracy to reach.")] = 0.9,
@@ -45,14 +44,13 @@ def dimension(
     given = {"method": "fpd"} | given
     question = Question(target, seeds, low, precision, max_runs)
     config = RunConfig.resolve(given)
-    out = out or default_out(["dimension", config.methods, config.model, config.dataset])
+    out = out or default_out(["dimension", config.methods, config.model, config.data_name])
 
     def show(point: Any) -> None:
-        rate, accuracy = number(point.learning_rate), percent(point.mean)
-        say(console, f"d = {count(point.dim)}: {accuracy} held out, lr {rate}", style="bold")
+        say(console, f"d = {count(point.dim)}: {point.text}", style="bold")
 
     answer, table = guarded(
-        console, lambda watcher: search(given, question, out, watcher, show), open_ended=True
+        console, lambda callback: search(given, question, out, callback, show), open_ended=True
     )
     show_table(console, table, left=0)
     say(console, "")

@@ -10,12 +10,12 @@ from typing import Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
+from .options import COMPLETE, declared_fields, field_of
+
 BAD_INPUT = 2
 DIVERGED = 3
 
 _FLAGS = {
-    "learning_rate": "--lr",
-    "source": "--from",
     "method": "METHOD",
     "run": "RUN",
     "folder": "DIR",
@@ -24,7 +24,17 @@ _FLAGS = {
 
 
 class OneLineErrors(TyperGroup):
-    """A group of commands that reports bad input in one line, without usage or traceback."""
+    """A group of commands that reports bad input in one line, without usage or traceback.
+
+    A command with a run's options is completed when it is asked for, see `options.takes_a_run`.
+    """
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, command, rest = super().resolve_command(ctx, args)
+        complete = getattr(getattr(command, "callback", None), COMPLETE, None)
+        if complete is not None:
+            command = _command(name or "", complete())
+        return name, command, rest
 
     def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
         command = super().main
@@ -51,7 +61,23 @@ def flag(field: str) -> str:
     """
     if field.isupper():
         return field
-    return _FLAGS.get(field, f"--{field.replace('_', '-')}")
+    if field in _FLAGS:
+        return _FLAGS[field]
+    declared = declared_fields()
+    if field in declared:
+        return field_of(field, declared[field]).flag
+    return f"--{field.replace('_', '-')}"
+
+
+def _command(name: str, function: Callable[..., Any]) -> Any:
+    """A Typer command of a function."""
+    app = typer.Typer(
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.command(name)(function)
+    return typer.main.get_command(app)
 
 
 def _guarded(command: Callable[[], Any]) -> Any:

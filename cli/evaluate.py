@@ -9,7 +9,7 @@ import typer
 
 from . import options
 from .run import absolute
-from .show import make_console, number, percent, print_json, print_table
+from .show import make_console, print_json, print_table
 
 
 def evaluate(
@@ -21,9 +21,10 @@ def evaluate(
     ] = None,
     json: options.Json = False,
 ) -> None:
-    """Measure the loss and accuracy of a run's newest checkpoint on a split."""
-    from subspace.run import run as library
+    """Measure a run's newest checkpoint on a split."""
+    from subspace import run as library
     from subspace.store.folder import RunFolder
+    from subspace.tasks import TASKS
 
     record = library.evaluate(RunFolder(run), split, absolute(data_dir), weights)
     for step in record.pop("damaged"):
@@ -31,6 +32,9 @@ def evaluate(
     if json:
         print_json({"run": str(run)} | record)
         return
+    task = TASKS[RunFolder(run).read_config("run").task]
     cells = [str(run), split, str(record["step"])]
-    cells += [number(record["loss"]), percent(record["accuracy"])]
-    print_table(make_console(), ["run", "split", "step", "loss", "accuracy"], [cells], left=2)
+    metrics = sorted(task.metrics, key=lambda metric: metric.name != "loss")
+    cells += [metric.show(record[metric.name]) for metric in metrics]
+    header = ["run", "split", "step", *(metric.name for metric in metrics)]
+    print_table(make_console(), header, [cells], left=2)

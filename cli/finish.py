@@ -10,22 +10,22 @@ from rich.console import Console
 
 from subspace.config.run import RunConfig
 from subspace.store.folder import RunFolder
+from subspace.tasks import Metric
 
 from .command import run_command, same_task
-from .show import count, percent, print_table, say, seconds
+from .show import SPLITS, count, print_table, say, seconds
 
 
 def show_results(
     console: Console, config: RunConfig, folder: RunFolder, summary: dict[str, Any]
 ) -> None:
     """A short table, the folder, and two commands that go on from here."""
+    metric = Metric(*summary["metrics"][0])
     figures = {
         "parameters D": count(summary["parameters"]),
         "dimensions d": count(summary["dimensions"]),
         "compression D/d": f"{summary['compression']:,.1f}×",
-        "train": percent(summary["train_accuracy"]),
-        "validation": percent(summary["validation_accuracy"]),
-        "test": percent(summary["test_accuracy"]),
+        **{split: metric.show(summary[f"{split}_{metric.name}"]) for split in SPLITS},
         "seconds": seconds(summary["seconds"]),
     }
     say(console, "")
@@ -47,8 +47,9 @@ def next_commands(config: RunConfig, folder: RunFolder) -> list[str]:
     unless that is done, and the two side by side.
     """
     here, last = shlex.quote(str(folder.path)), config.phases[-1]
-    if last.method == "dldr" and last.samples:
-        dim = min(15, last.samples - 1)
+    samples = last.schedule.samples
+    if last.method.name == "dldr" and samples:
+        dim = min(15, samples - 1)
         size = "" if dim == 15 else f" --dim {dim}"
         return [f"subspace run {method} --from {here}{size}" for method in ("psgd", "pbfgs")]
     evaluate = f"subspace evaluate {here}"
@@ -61,7 +62,7 @@ def next_commands(config: RunConfig, folder: RunFolder) -> list[str]:
     commands = [f"subspace compare {both} --plot compare.png"]
     if RunFolder(beside).summary_file.exists():
         return [*commands, evaluate]
-    default = Path("runs") / f"{other}-{config.model}-{config.dataset}"
+    default = Path("runs") / f"{other}-{config.model}-{config.data_name}"
     out = None if beside == default else beside
     return [run_command(same_task(config, other), out, rate=False), *commands]
 

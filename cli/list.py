@@ -13,6 +13,7 @@ from .show import make_console, number, print_table, say
 
 class Topic(StrEnum):
     METHODS = "methods"
+    TASKS = "tasks"
     BASES = "bases"
     ALLOCATIONS = "allocations"
     MODELS = "models"
@@ -23,18 +24,23 @@ class Topic(StrEnum):
 def list_(
     topic: Annotated[Topic | None, typer.Argument(help="One of these alone, in full.")] = None,
 ) -> None:
-    """List the methods, bases, models, datasets and default learning rates."""
+    """List the methods, tasks, bases, models, datasets and default learning rates."""
+    from subspace import data
     from subspace.basis import BASES
-    from subspace.data import dataset as data
-    from subspace.methods.registry import METHODS
+    from subspace.methods import METHODS
     from subspace.models import MODELS
     from subspace.spaces.partition import ALLOCATIONS
+    from subspace.tasks import TASKS, description
 
-    if topic is Topic.MODELS:
-        _models()
+    if topic is not None and topic in _IN_FULL:
+        _IN_FULL[topic]()
         return
     sections = {
-        Topic.METHODS: ("Methods", ((n, method.description) for n, method in METHODS.items())),
+        Topic.METHODS: (
+            "Methods; subspace list methods shows their options",
+            ((n, method.description()) for n, method in METHODS.items()),
+        ),
+        Topic.TASKS: ("Tasks (--task)", ((n, description(task)) for n, task in TASKS.items())),
         Topic.BASES: ("Bases (--basis)", ((name, text) for name, (_, text) in BASES.items())),
         Topic.ALLOCATIONS: ("Allocations (--allocate)", ALLOCATIONS.items()),
         Topic.MODELS: (
@@ -59,6 +65,21 @@ def _section(title: str, entries: Iterable[tuple[str, str]]) -> None:
     say(console, "")
 
 
+def _methods() -> None:
+    """Every method with its options, each with its default."""
+    from subspace.config.phase import default_of, fields_of_phase
+    from subspace.methods import METHODS
+
+    console = make_console()
+    for name, method in METHODS.items():
+        say(console, f"{name}: {method.description()}", style="bold")
+        for field_name, field in fields_of_phase(method).items():
+            default = default_of(method, field_name)
+            shown = field.option.shown if default is None else default
+            say(console, f"  {field.flag} {shown}  {field.option.help}")
+        say(console, "")
+
+
 def _models() -> None:
     from subspace.models import MODELS, size
 
@@ -67,6 +88,7 @@ def _models() -> None:
     rows = (
         ("", name, f"{size(name, (32, 32, 3), 100):,}", entry.source, entry.description)
         for name, entry in MODELS.items()
+        if entry.takes != "tokens"
     )
     print_table(console, ["", "model", "D", "arXiv", "what it is"], rows, left=2)
 
@@ -81,3 +103,6 @@ def _rates() -> None:
         for row in defaults.LEARNING_RATES
     )
     print_table(console, ["", "method", "model", "dataset", "lr", "source"], rows, left=6)
+
+
+_IN_FULL = {Topic.METHODS: _methods, Topic.MODELS: _models}

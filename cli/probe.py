@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from . import options, values
+from . import options
 from .run import absolute
-from .show import make_console, print_json, say
+from .show import make_console, names, numbers, print_json, say
 from .study import listed, show_table
 
 
@@ -20,7 +20,7 @@ def probe(
     run: options.Run,
     bases: Annotated[
         str,
-        typer.Option(parser=values.names, metavar="NAME,...", help="Kinds of directions."),
+        typer.Option(parser=names, metavar="NAME,...", help="Kinds of directions."),
     ] = "normal,hadamard",
     directions: Annotated[
         int, typer.Option(help="Directions, pairs of them, or draws of a subspace.")
@@ -30,7 +30,7 @@ def probe(
     dims: Annotated[
         Any,
         typer.Option(
-            parser=values.numbers,
+            parser=numbers,
             metavar="D,...",
             help="Dimensions (correlation).",
             show_default="10, 100, ...",
@@ -45,7 +45,7 @@ def probe(
 ) -> None:
     """Measure a saved run: its loss landscape, and how random directions see its gradient."""
     from subspace.errors import lookup
-    from subspace.run.run import check_plot
+    from subspace.run import check_plot
     from subspace.store.folder import RunFolder
     from subspace.study.probes import PROBES, Look
     from subspace.study.probes import probe as measure

@@ -15,11 +15,11 @@ from subspace.config.run import RunConfig
 from subspace.natural import capture
 from subspace.run.summary import device
 from subspace.store.folder import RunFolder
-from subspace.train.callbacks import Progress, Watcher
-from subspace.train.running import Stage, dimensions
+from subspace.train.callbacks import Callback, Progress
+from subspace.train.running import RunningPhase
 from subspace.train.trainer import Trainer
 
-from .show import clock, count, number, percent, say
+from .show import clock, count, number, say
 
 
 class Display:
@@ -27,7 +27,7 @@ class Display:
 
     def __init__(self, console: Console, config: RunConfig, folder: RunFolder):
         self._console, self._config, self._folder = console, config, folder
-        self._stage: Stage | None = None
+        self._running: RunningPhase | None = None
         self._bars: Bars | None = None
         if console.is_terminal and not console.is_dumb_terminal:
             bars = self._bars = Bars(
@@ -49,9 +49,9 @@ class Display:
         if self._bars:
             self._bars.stop()
 
-    def watcher(self, should_stop: Callable[[], bool]) -> Watcher:
+    def callback(self, should_stop: Callable[[], bool]) -> Callback:
         """Shows what the loop tells."""
-        return Watcher(
+        return Callback(
             on_start=self._started,
             on_phase=self._entered,
             on_progress=self._moved,
@@ -63,47 +63,47 @@ class Display:
     def _started(self, trainer: Trainer, step: int) -> None:
         self._trainer, self._done = trainer, step
 
-    def _entered(self, stage: Stage) -> None:
+    def _entered(self, running: RunningPhase) -> None:
         """A line on the phase, and before the first one on the run."""
-        config, trainer, phase = self._config, self._trainer, stage.phase
+        config, trainer, phase = self._config, self._trainer, running.phase
         words = []
-        if self._stage is None:
-            words += [f"{config.model} on {config.dataset}", f"D = {count(trainer.parameters)}"]
-        if phase.dim is not None:
-            size = dimensions(phase, stage.optimizer, trainer.weights.params)
-            words.append(f"d = {count(size)}")
+        if self._running is None:
+            words += [f"{config.model} on {config.data_name}", f"D = {count(trainer.parameters)}"]
+        if "dim" in phase.values:
+            words.append(f"d = {count(running.dimensions(trainer.weights.params))}")
         if phase.learning_rate is not None:
             words.append(f"lr {number(phase.learning_rate)}")
-        if self._stage is None:
+        if self._running is None:
             words += [device(), f"in {self._folder.path}"]
-        say(self._console, f"{phase.method}: {', '.join(words)}")
-        if phase.refresh is not None:
+        say(self._console, f"{phase.method.name}: {', '.join(words)}")
+        if phase.method.needs_rows:
             say(self._console, _captured(trainer.weights.params))
-        total = trainer.spans[-1].end_step
-        if self._stage is None and self._done:
+        total = trainer.phases[-1].end_step
+        if self._running is None and self._done:
             say(self._console, f"continuing after step {count(self._done)} of {count(total)}")
-        begun = self._done if self._stage is None else stage.span.first_step
-        self._stage = stage
-        if begun < stage.span.end_step:
-            epochs = (begun - stage.span.first_step) // stage.span.steps
-            self._show(stage.span.first_epoch + epochs, total=None, description="compiling")
+        begun = self._done if self._running is None else running.place.first_step
+        self._running = running
+        if begun < running.place.end_step:
+            epochs = (begun - running.place.first_step) // running.place.steps
+            self._show(running.place.first_epoch + epochs, total=None, description="compiling")
 
     def _moved(self, now: Progress) -> None:
-        figures, rate = _figures(now.loss, now.accuracy), now.examples_per_second
-        if rate and self._stage:
-            phase, end = self._stage.phase, self._stage.span.end_epoch
+        figures, rate = self._figures(now.figures), now.examples_per_second
+        if rate and self._running:
+            phase, end = self._running.phase, self._running.place.end_epoch
             steps = (end - now.epoch) * now.steps - now.step
             left = clock(steps * phase.batch_size / rate)
             figures += f"  {count(rate)} examples/s  {left} left"
             if end < self._config.epochs:
-                figures += f" of {phase.method}"
+                figures += f" of {phase.method.name}"
         self._show(now.epoch, total=now.steps, completed=now.step, description=figures)
 
     def _finished(self, record: dict[str, Any]) -> None:
         done, epochs = record["epoch"], self._config.epochs
-        figures = _figures(record["train_loss"], record["train_accuracy"])
-        if "validation_accuracy" in record:
-            figures += f"  validation {percent(record['validation_accuracy']):>6}"
+        metric = self._trainer.task.metrics[0]
+        figures = self._figures({name: record[f"train_{name}"] for name in ("loss", metric.name)})
+        if f"validation_{metric.name}" in record:
+            figures += f"  validation {metric.show(record[f'validation_{metric.name}']):>6}"
         rate = f"{count(record['examples_per_second'])} examples/s"
         if record.get("failed_searches"):
             rate += f"  {count(record['failed_searches'])} searches failed"
@@ -112,6 +112,14 @@ class Display:
             self._show(done, completed=0, description="")
         elif self._bars:
             self._bars.update(self._task, visible=False)
+
+    def _figures(self, figures: dict[str, float]) -> str:
+        """The loss, and what runs of this task are compared by."""
+        metric, text = self._trainer.task.metrics[0], f"loss {figures['loss']:.4f}"
+        if metric.name == "loss":
+            return text
+        name = metric.name.replace("_", " ")
+        return f"{text}  {name} {metric.show(figures[metric.name]):>6}"
 
     def _damaged(self, steps: list[int]) -> None:
         if not self._console.quiet:
@@ -137,7 +145,3 @@ def _captured(params: PyTree) -> str:
 
 def _of(epoch: int, epochs: int) -> str:
     return f"{epoch:>{len(str(epochs))}}/{epochs}"
-
-
-def _figures(loss: float, accuracy: float) -> str:
-    return f"loss {loss:.4f}  accuracy {percent(accuracy):>6}"

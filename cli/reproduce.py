@@ -9,9 +9,8 @@ import typer
 
 from . import options
 from .run import absolute
-from .show import make_console, print_json, say
+from .show import make_console, names, print_json, say
 from .study import Epochs, Seeds, default_out, guarded, listed, show_table
-from .values import names
 
 
 def reproduce(
@@ -65,10 +64,10 @@ def reproduce(
     out = out or default_out([target, *([] if budget == "full" else [budget])])
     if target in TARGETS:
         work = TARGETS[target]
-        table = guarded(console, lambda watcher: run_target(work, plan, out, watcher))
+        table = guarded(console, lambda callback: run_target(work, plan, out, callback))
     else:
         figure = MEASURED[target]
-        table = guarded(console, lambda watcher: measure(figure, plan, out, watcher))
+        table = guarded(console, lambda callback: measure(figure, plan, out, callback))
     show_table(console, table, left=3)
     say(console, "")
     say(console, f"Wrote {out} (table.md, table.csv, figure.png)")

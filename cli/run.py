@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -23,73 +22,71 @@ if TYPE_CHECKING:
 
     from subspace.config.run import RunConfig
     from subspace.store.folder import RunFolder
-    from subspace.train.callbacks import Diverged, Watcher
+    from subspace.train.callbacks import Callback, Diverged
 
 _SIGTERM = 128 + 15
-_JOINING = ("distributed", "coordinator", "num_processes", "process_id")
 
 
+_WORKERS, _OUTPUT = "Several devices and processes", "Run folder"
+
+
+@options.takes_a_run()
 def run(
-    method: options.Method = None,
-    preset: options.Preset = None,
-    then: options.Then = None,
-    source: options.Source = None,
-    init_from: options.InitFrom = None,
-    stream: options.Stream = None,
-    image_size: options.ImageSize = None,
-    dataset: options.Dataset = None,
-    data_dir: options.DataDir = None,
-    model: options.Model = None,
-    dim: options.Dim = None,
-    basis: options.Basis = None,
-    compartments: options.Compartments = None,
-    allocate: options.Allocate = None,
-    redraw_every: options.RedrawEvery = None,
-    scale: options.Scale = None,
-    sigma: options.Sigma = None,
-    antithetic: options.Antithetic = None,
-    shaping: options.Shaping = None,
-    error_feedback: options.ErrorFeedback = None,
-    recent: options.Recent = None,
-    in_law: options.InLaw = None,
-    separate_batches: options.SeparateBatches = None,
-    start: options.Start = None,
-    pairs: options.Pairs = None,
-    damping: options.Damping = None,
-    on_failure: options.OnFailure = None,
-    initial_scaling: options.InitialScaling = None,
-    alpha: options.Alpha = None,
-    refresh: options.Refresh = None,
-    rank: options.Rank = None,
-    selection: options.Selection = None,
-    threshold: options.Threshold = None,
-    memory: options.Memory = None,
-    sample_every: options.SampleEvery = None,
-    half_samples: options.HalfSamples = None,
-    epochs: options.Epochs = None,
-    batch_size: options.BatchSize = None,
-    learning_rate: options.LearningRate = None,
-    momentum: options.Momentum = None,
-    weight_decay: options.WeightDecay = None,
-    milestones: options.Milestones = None,
-    augment: options.Augment = None,
-    validation: options.Validation = None,
-    seed: options.Seed = None,
-    label_noise: options.LabelNoise = None,
-    recalibrate_bn: options.RecalibrateBN = None,
-    diagnose: options.Diagnose = None,
-    workers: options.Workers = None,
-    exchange: options.Exchange = None,
-    combine: options.Combine = None,
-    log_coordinates: options.LogCoordinates = None,
-    distributed: options.Distributed = False,
-    coordinator: options.Coordinator = None,
-    num_processes: options.NumProcesses = None,
-    process_id: options.ProcessId = None,
-    out: options.Out = None,
-    resume: options.Resume = False,
-    checkpoint_every: options.CheckpointEvery = None,
-    tensorboard: options.TensorBoard = False,
+    given: dict[str, Any],
+    then: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="METHOD[:key=value,...]",
+            help="Go on with another method, e.g. pbfgs:dim=15,epochs=20. Can be repeated.",
+            rich_help_panel="What to train",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder to write. Default: a new one, runs/METHOD-MODEL-DATASET.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Continue the run in --out from its newest checkpoint.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = False,
+    tensorboard: Annotated[
+        bool,
+        typer.Option(
+            "--tensorboard",
+            help="Also write TensorBoard event files, to RUN/tensorboard; needs tensorboardX.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = False,
+    distributed: Annotated[
+        bool,
+        typer.Option(
+            "--distributed",
+            help="Be one of the processes of a run: the same command in each.",
+            rich_help_panel=_WORKERS,
+        ),
+    ] = False,
+    coordinator: Annotated[
+        str | None,
+        typer.Option(
+            help="HOST:PORT of process 0. Default: inferred on TPU pods, SLURM, Kubernetes.",
+            rich_help_panel=_WORKERS,
+        ),
+    ] = None,
+    num_processes: Annotated[
+        int | None,
+        typer.Option(min=1, help="How many processes.", rich_help_panel=_WORKERS),
+    ] = None,
+    process_id: Annotated[
+        int | None,
+        typer.Option(min=0, help="Of this process, from 0.", rich_help_panel=_WORKERS),
+    ] = None,
     json: options.Json = False,
 ) -> None:
     """Train a network with METHOD, and write a run folder.
@@ -97,12 +94,9 @@ def run(
     Options describe METHOD; each --then its own. Ctrl-C saves a checkpoint; --resume goes on
     from it.
     """
-    given: dict[str, Any] = dict(locals())
-    for name in ("then", "out", "resume", "json", "tensorboard", *_JOINING):
-        del given[name]
-    given |= {name: absolute(given[name]) for name in ("data_dir", "source", "init_from")}
-    _check_method(method, resume)
-    _join(distributed, coordinator, num_processes, process_id, workers)
+    _check_method(given.get("method"), resume)
+    place = (coordinator, num_processes, process_id)
+    _join(distributed, place, given.get("workers"))
     if tensorboard:
         from subspace.train.tensorboard import check_installed
 
@@ -110,20 +104,18 @@ def run(
     _train(given, then or [], out, resume, json, tensorboard)
 
 
-def _join(
-    distributed: bool,
-    coordinator: str | None,
-    num_processes: int | None,
-    process_id: int | None,
-    workers: int | None,
-) -> None:
+Place = tuple[str | None, int | None, int | None]
+"""The coordinator's address, how many processes there are, and which one this is."""
+
+
+def _join(distributed: bool, place: Place, workers: int | None) -> None:
     """Makes the devices, or joins the processes, of the run; before anything uses JAX."""
     from subspace.distributed import join
     from subspace.errors import InvalidInput
 
     if distributed:
-        join(coordinator, num_processes, process_id)
-    elif (coordinator, num_processes, process_id) != (None, None, None):
+        join(*place)
+    elif place != (None, None, None):
         raise InvalidInput("distributed", "is needed with --coordinator and its like")
     elif workers is not None:
         _make_cpu_devices(workers)
@@ -149,7 +141,7 @@ def _check_method(method: str | None, resume: bool) -> None:
     if method is not None or resume:
         return
     from subspace.errors import InvalidInput
-    from subspace.methods.registry import METHODS
+    from subspace.methods import METHODS
 
     raise InvalidInput("method", f"say which: {', '.join(METHODS)}; e.g. `subspace run rbd`")
 
@@ -163,8 +155,8 @@ def _train(
     tensorboard: bool,
 ) -> None:
     from subspace import distributed
-    from subspace.run import run as library
-    from subspace.train import callbacks as watch
+    from subspace import run as library
+    from subspace.train.callbacks import Diverged, Stopped, together
 
     from .finish import show_results
     from .progress import Display
@@ -179,15 +171,18 @@ def _train(
     signals = StopSignals(nothing_to_save=lambda: not folder.config_file.exists())
     several = distributed.is_one_of_several()  # then JAX takes SIGTERM, so that all stop together
     try:
-        with nullcontext() if several else signals, Display(console, config, folder) as display:
-            watcher = display.watcher(signals.requested)
-            with _also_to_tensorboard(watcher, folder, tensorboard and main) as watcher:
-                summary = library.execute(config, folder, resume=resume, watcher=watcher)
-    except watch.Stopped:
+        with (
+            nullcontext() if several else signals,
+            Display(console, config, folder) as display,
+            _events(folder, tensorboard and main) as events,
+        ):
+            callback = together([*events, display.callback(signals.requested)])
+            summary = library.execute(config, folder, resume=resume, callback=callback)
+    except Stopped:
         if main:
             _say_how_to_resume(config, folder)
         raise typer.Exit(_SIGTERM if several else signals.exit_code) from None
-    except watch.Diverged as error:
+    except Diverged as error:
         _fail_diverged(error, config, folder)
     if not main:
         return
@@ -197,22 +192,14 @@ def _train(
 
 
 @contextmanager
-def _also_to_tensorboard(watcher: Watcher, folder: RunFolder, wanted: bool) -> Iterator[Watcher]:
+def _events(folder: RunFolder, wanted: bool) -> Iterator[list[Callback]]:
     if not wanted:
-        yield watcher
+        yield []
         return
     from subspace.train.tensorboard import events
 
-    with ExitStack() as stack:
-        writers: list[Callable[[dict[str, Any]], None]] = []
-
-        def tell(record: dict[str, Any]) -> None:
-            if not writers:  # not before the run has its folder, which has to be empty
-                writers.append(stack.enter_context(events(folder.path / "tensorboard")))
-            writers[0](record)
-            watcher.on_epoch(record)
-
-        yield replace(watcher, on_epoch=tell)
+    with events(folder.path / "tensorboard") as callback:
+        yield [callback]
 
 
 def _tuned(given: dict[str, Any], console: Console) -> dict[str, Any]:
@@ -232,12 +219,12 @@ def _tuned(given: dict[str, Any], console: Console) -> dict[str, Any]:
 def _say_how_to_resume(config: RunConfig, folder: RunFolder) -> None:
     path = shlex.quote(str(folder.path))
     typer.echo("Stopped; a checkpoint is saved. Resume with:", err=True)
-    method = config.phases[0].method
+    method = config.phases[0].method.name
     typer.echo(f"  subspace run {method} --out {path} --resume", err=True)
 
 
 def _fail_diverged(error: Diverged, config: RunConfig, folder: RunFolder) -> NoReturn:
-    from subspace.methods import rates as defaults
+    from subspace.methods import rates
 
     good = "no checkpoint was saved before"
     if error.last_good is not None:
@@ -245,9 +232,7 @@ def _fail_diverged(error: Diverged, config: RunConfig, folder: RunFolder) -> NoR
     phase = config.phases[error.phase]
     if phase.learning_rate is None:
         fail(f"{error}; {good}", DIVERGED)
-    usual = defaults.learning_rate(
-        phase.method, config.model, config.dataset, bool(phase.error_feedback)
-    )
+    usual = rates.learning_rate(phase.method.rate_name, config.model, config.dataset)
     smaller = min(phase.learning_rate / 4, usual.learning_rate)
-    where = f" for {phase.method}" if error.phase else ""
+    where = f" for {phase.method.name}" if error.phase else ""
     fail(f"{error}; {good}; start again with a smaller --lr{where}, such as {smaller:g}", DIVERGED)

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -64,6 +66,9 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]], left: int) -> A
     return table
 
 
+SPLITS = ("train", "validation", "test")
+
+
 def count(value: float | None) -> str:
     """``1,234``"""
     return "-" if value is None else f"{value:,.0f}"
@@ -103,3 +108,21 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def names(text: str) -> Any:
+    """Names, as in ``mnist,fashion_mnist``."""
+    found = tuple(filter(None, (name.strip() for name in text.split(","))))
+    if not found:
+        raise typer.BadParameter("name at least one")
+    return found
+
+
+def numbers(text: str) -> Any:
+    """Whole numbers, as in ``10,100``."""
+    from subspace.options import whole_numbers
+
+    try:
+        return whole_numbers(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not whole numbers with commas between") from None

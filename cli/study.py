@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 from rich.console import Console
 
-from .show import clock, count, percent, print_table, say
+from .show import clock, count, print_table, say
 from .signals import StopSignals
 
 if TYPE_CHECKING:
     from subspace.study.cell import Cell, Result
-    from subspace.study.folder import StudyWatcher
+    from subspace.study.folder import StudyCallback
     from subspace.study.table import Table
 
 _T = TypeVar("_T")
@@ -33,10 +33,10 @@ class StudyDisplay:
         self._total = self._done = 0
         self._spent: list[float] = []
 
-    def watcher(self, should_stop: Callable[[], bool]) -> StudyWatcher:
-        from subspace.study.folder import StudyWatcher
+    def callback(self, should_stop: Callable[[], bool]) -> StudyCallback:
+        from subspace.study.folder import StudyCallback
 
-        return StudyWatcher(
+        return StudyCallback(
             on_cells=self._cells,
             on_cell=self._cell,
             on_result=self._result,
@@ -57,11 +57,14 @@ class StudyDisplay:
             say(self._console, f"  {cell.name} ...", style="dim")
 
     def _result(self, result: Result, seconds: float) -> None:
+        from subspace.tasks import Metric
+
         self._done += 1
         self._spent.append(seconds)
         figures = "diverged"
         if result.summary:
-            figures = f"test {percent(result.summary['test_accuracy'])}"
+            metric = Metric(*result.summary["metrics"][0])
+            figures = f"test {metric.show(result.summary[f'test_{metric.name}'])}"
         text = f"{result.cell.name}  {figures}"
         if not self._open_ended:
             left = (self._total - self._done) * sum(self._spent) / len(self._spent)
@@ -73,14 +76,14 @@ class StudyDisplay:
         typer.echo(f"Warning: {path} is damaged; its run is made again", err=True)
 
 
-def guarded(console: Console, work: Callable[[StudyWatcher], _T], open_ended: bool = False) -> _T:
+def guarded(console: Console, work: Callable[[StudyCallback], _T], open_ended: bool = False) -> _T:
     """The work's result; a signal stops it after the step in hand, to go on another time."""
     from subspace.train.callbacks import Stopped
 
     signals = StopSignals(nothing_to_save=lambda: False)
     try:
         with signals:
-            return work(StudyDisplay(console, open_ended).watcher(signals.requested))
+            return work(StudyDisplay(console, open_ended).callback(signals.requested))
     except Stopped:
         typer.echo("Stopped; go on with the same command:", err=True)
         typer.echo(f"  {shlex.join(['subspace', *sys.argv[1:]])}", err=True)

@@ -2,20 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, get_args, get_type_hints
-
-import typer
-
-from . import values
+from typing import Any
 
 _SHORT = {"lr": "learning_rate"}
-_READ: dict[str, Callable[[str], Any]] = {
-    "dim": values.dimension,
-    "milestones": values.milestones,
-    "sample_every": values.sampling,
-}
-_TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
 def read_phase(text: str) -> dict[str, Any]:
@@ -27,7 +16,10 @@ def read_phase(text: str) -> dict[str, Any]:
     Raises:
         InvalidInput: something isn't ``key=value``, or a value can't be read.
     """
+    from subspace.config.phase import fields_of_phase
     from subspace.errors import InvalidInput
+    from subspace.methods import METHODS
+    from subspace.options import read
 
     method, _, rest = text.partition(":")
     pairs: list[list[str]] = []
@@ -40,23 +32,13 @@ def read_phase(text: str) -> dict[str, Any]:
         else:
             raise InvalidInput("then", f"{word!r} in {text!r} is not key=value")
     fields: dict[str, Any] = {"method": method.strip()}
+    known = fields_of_phase(METHODS[method.strip()]) if method.strip() in METHODS else {}
     for key, value in pairs:
         name = _SHORT.get(key, key)
         if name in fields:
             raise InvalidInput("then", f"{key} stands twice in {text!r}")
         try:
-            fields[name] = _reader(name)(value)
-        except (ValueError, KeyError, typer.BadParameter):
-            raise InvalidInput("then", f"{method}: can't read {key}={value}") from None
+            fields[name] = read(known[name], value) if name in known else value
+        except InvalidInput as error:
+            raise InvalidInput("then", f"{method}: {key}: {error.reason}") from None
     return fields
-
-
-def _reader(name: str) -> Callable[[str], Any]:
-    """How a field of a phase is read, by its type."""
-    from subspace.config.phase import Phase
-
-    kind = get_type_hints(Phase).get(name, str)
-    kinds = [kind for kind in get_args(kind) or (kind,) if kind is not type(None)]
-    if name in _READ:
-        return _READ[name]
-    return {int: int, float: float, bool: lambda word: _TRUTH[word.lower()]}.get(kinds[0], str)

@@ -8,12 +8,11 @@ from typing import Annotated, Any
 import typer
 
 from . import options
-from .described import describes_a_run
 from .show import make_console, print_json, say
 from .study import default_out, guarded, listed, show_table
 
 
-@describes_a_run("learning_rate", "epochs", "diagnose")
+@options.takes_a_run("learning_rate", "epochs", described=True)
 def tune(
     given: dict[str, Any],
     low: Annotated[int, typer.Option(help="Smallest learning rate, as a power of two.")] = -19,
@@ -34,7 +33,7 @@ def tune(
 ) -> None:
     """Find the learning rate of METHOD, which later runs like it then take.
 
-    Powers of two, a quarter of the training images held out, lowest loss on them, as in the RBD
+    Powers of two, a quarter of the training examples held out, lowest loss on them, as in the RBD
     paper. The rate is kept in runs/tuned.json, where `run` and `reproduce` look for it.
     """
     from subspace.config.run import RunConfig
@@ -48,8 +47,8 @@ def tune(
         raise InvalidInput("method", "say which; e.g. `subspace tune rbd`")
     search = Search(low, high, epochs, strategy)
     config = RunConfig.resolve(given)
-    out = out or default_out(["tune", config.methods, config.model, config.dataset])
-    rate, table = guarded(console, lambda watcher: search_rate(given, search, out, watcher))
+    out = out or default_out(["tune", config.methods, config.model, config.data_name])
+    rate, table = guarded(console, lambda callback: search_rate(given, search, out, callback))
     show_table(console, table, left=0)
     say(console, f"Wrote {out} (table.md, table.csv, figure.png)")
     say(console, f"Kept {rate:g} in {tuned.FILE}: runs like these take it unless you say --lr")

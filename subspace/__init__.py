@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from subspace import models
+from subspace import data, methods, models, tasks
 from subspace.basis import (
     AbstractRowBasis,
     BernoulliPaper,
@@ -15,8 +15,10 @@ from subspace.basis import (
 )
 from subspace.basis.base import AbstractBasis
 from subspace.errors import InvalidInput
+from subspace.methods.natural import hylo, kfac, sngd
 from subspace.methods.random import fpd, nes, rbd, rbd_in_law, sgd
 from subspace.methods.trajectory import p_bfgs, p_newton, p_plus_bfgs, p_sgd
+from subspace.natural.scale_by_curvature import scale_by_curvature
 from subspace.optim.estimators import AbstractEstimator, Backprop, Evolution
 from subspace.optim.exchange import AbstractExchange, Alone, Gather, Mean
 from subspace.optim.in_subspace import SubspaceState, in_subspace
@@ -26,6 +28,10 @@ from subspace.spaces.partition import Partition
 from subspace.spaces.random import RandomSubspace
 from subspace.spaces.recent import RecentSubspace
 from subspace.spaces.trajectory import TrajectorySubspace
+from subspace.train.callbacks import Callback, Diverged, Progress
+
+# isort: split
+from subspace.run.api import Result, train  # last: the name is a function's, and a package's
 
 __version__ = "0.1.0"
 
@@ -38,8 +44,10 @@ __all__ = [
     "Alone",
     "Backprop",
     "BernoulliPaper",
+    "Callback",
     "Coordinate",
     "Coords",
+    "Diverged",
     "Evolution",
     "Gather",
     "Hadamard",
@@ -48,15 +56,21 @@ __all__ = [
     "Mean",
     "Normal",
     "Partition",
+    "Progress",
     "Rademacher",
     "RandomSubspace",
     "RecentSubspace",
+    "Result",
     "Sparse",
     "SubspaceState",
     "TrajectorySubspace",
     "Uniform",
+    "data",
     "fpd",
+    "hylo",
     "in_subspace",
+    "kfac",
+    "methods",
     "models",
     "nes",
     "p_bfgs",
@@ -65,5 +79,9 @@ __all__ = [
     "p_sgd",
     "rbd",
     "rbd_in_law",
+    "scale_by_curvature",
     "sgd",
+    "sngd",
+    "tasks",
+    "train",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import TypeVar
@@ -27,11 +27,18 @@ class InvalidInput(ValueError):
 
 def lookup(field: str, name: str, table: Mapping[str, _T]) -> _T:
     """``table[name]``, or an `InvalidInput` that suggests the nearest names and lists all."""
-    if name in table:
-        return table[name]
-    near = get_close_matches(str(name), table, n=1)
+    one_of(field, name, table)
+    return table[name]
+
+
+def one_of(field: str, name: str, names: Iterable[str]) -> None:
+    """Raises an `InvalidInput` that suggests the nearest names and lists all, unless it is one."""
+    names = list(names)
+    if name in names:
+        return
+    near = get_close_matches(str(name), names, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    raise InvalidInput(field, f"unknown {field} {name!r}; {hint}choose from: {', '.join(table)}")
+    raise InvalidInput(field, f"unknown {field} {name!r}; {hint}choose from: {', '.join(names)}")
 
 
 @contextmanager

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from helpers import image_feature, label_feature, random_images, write_tfds
 
+from subspace import data
 from subspace.data import cache as data_cache
-from subspace.data import dataset as data
 from subspace.data import tfds_prepare, tfds_source
 from subspace.errors import InvalidInput
 
@@ -59,7 +59,7 @@ def refused(field, *words, **arguments):
 
 def sorted_rows(*splits):
     """The images of several splits as one sorted list of bytes."""
-    return sorted(image.tobytes() for split in splits for image in split.images)
+    return sorted(image.tobytes() for split in splits for image in split.inputs)
 
 
 # Embedded data
@@ -67,13 +67,13 @@ def sorted_rows(*splits):
 
 def test_digits():
     digits = data.load("digits")
-    assert (digits.name, digits.classes, digits.shape) == ("digits", 10, (8, 8, 1))
-    sizes = [len(split.labels) for split in (digits.train, digits.validation, digits.test)]
+    assert (digits.name, digits.outputs, digits.shape) == ("digits", 10, (8, 8, 1))
+    sizes = [len(split.targets) for split in (digits.train, digits.validation, digits.test)]
     assert sizes == [1293, 144, 360]
-    assert digits.train.images.dtype == np.uint8
-    assert digits.train.labels.dtype == np.int32
-    assert (digits.train.images.min(), digits.train.images.max()) == (0, 255)
-    assert set(digits.test.labels) == set(range(10))
+    assert digits.train.inputs.dtype == np.uint8
+    assert digits.train.targets.dtype == np.int32
+    assert (digits.train.inputs.min(), digits.train.inputs.max()) == (0, 255)
+    assert set(digits.test.targets) == set(range(10))
 
 
 def test_digits_are_scikit_learns():
@@ -88,8 +88,8 @@ def test_digits_are_scikit_learns():
 def test_the_seed_moves_validation_and_leaves_test():
     first, again, other = (data.load("digits", seed=seed) for seed in (0, 0, 1))
     for one, two in [(first.train, again.train), (first.validation, again.validation)]:
-        np.testing.assert_array_equal(one.images, two.images)
-    np.testing.assert_array_equal(first.test.images, other.test.images)
+        np.testing.assert_array_equal(one.inputs, two.inputs)
+    np.testing.assert_array_equal(first.test.inputs, other.test.inputs)
     assert sorted_rows(first.validation) != sorted_rows(other.validation)
     assert sorted_rows(first.train, first.validation) == sorted_rows(other.train, other.validation)
 
@@ -100,16 +100,16 @@ def test_the_seed_moves_validation_and_leaves_test():
 )
 def test_validation_is_a_fraction_of_train(fraction, held_out):
     digits = data.load("digits", validation=fraction)
-    assert digits.validation.images.shape == (held_out, 8, 8, 1)
-    assert digits.validation.labels.shape == (held_out,)
-    assert len(digits.train.labels) == 1437 - held_out
+    assert digits.validation.inputs.shape == (held_out, 8, 8, 1)
+    assert digits.validation.targets.shape == (held_out,)
+    assert len(digits.train.targets) == 1437 - held_out
 
 
 def test_validation_is_the_last_part_of_a_seeded_shuffle():
     whole, split = data.load("digits", validation=0.0), data.load("digits", seed=3)
     order = np.random.default_rng(3).permutation(1437)
     np.testing.assert_array_equal(
-        split.validation.labels, whole.train.labels[np.sort(order[-144:])]
+        split.validation.targets, whole.train.targets[np.sort(order[-144:])]
     )
 
 
@@ -136,25 +136,25 @@ def test_a_tfds_directory_is_read_exactly(tmp_path, shape):
     train, test = random_images(23, shape), random_images(7, shape, seed=1)
     write_tfds(tmp_path, "toy", {"train": train, "test": test}, version="2.1.0")
     toy = data.load("toy", data_dir=str(tmp_path), validation=0.0)
-    assert (toy.name, toy.version, toy.classes, toy.shape) == ("toy", "2.1.0", 3, shape)
+    assert (toy.name, toy.version, toy.outputs, toy.shape) == ("toy", "2.1.0", 3, shape)
     for split, (images, labels) in [(toy.train, train), (toy.test, test)]:
-        np.testing.assert_array_equal(split.images, images)
-        np.testing.assert_array_equal(split.labels, labels)
-        assert split.labels.dtype == np.int32
+        np.testing.assert_array_equal(split.inputs, images)
+        np.testing.assert_array_equal(split.targets, labels)
+        assert split.targets.dtype == np.int32
 
 
 def test_more_images_than_a_batch(tmp_path, monkeypatch):
     monkeypatch.setattr(tfds_source, "_BATCH", 7)
     write_tfds(tmp_path, "toy", {"train": TRAIN, "test": TEST})
     toy = data.load("toy", data_dir=str(tmp_path), validation=0.0)
-    np.testing.assert_array_equal(toy.train.images, TRAIN[0])
+    np.testing.assert_array_equal(toy.train.inputs, TRAIN[0])
 
 
 def test_validation_stands_in_for_a_missing_test_split(tmp_path):
     write_tfds(tmp_path, "toy", {"train": TRAIN, "validation": TEST})
     toy = data.load("toy", data_dir=str(tmp_path))
-    np.testing.assert_array_equal(toy.test.images, TEST[0])
-    assert len(toy.validation.labels) == 4
+    np.testing.assert_array_equal(toy.test.inputs, TEST[0])
+    assert len(toy.validation.targets) == 4
 
 
 def test_versions_and_configurations(tmp_path):
@@ -165,7 +165,7 @@ def test_versions_and_configurations(tmp_path):
     assert data.load("toy", data_dir=str(tmp_path)).version == "1.2.0"
     older = data.load("toy:1.0.0", data_dir=str(tmp_path))
     assert older.version == "1.0.0"
-    np.testing.assert_array_equal(older.test.images, random_images(10, seed=2)[0])
+    np.testing.assert_array_equal(older.test.inputs, random_images(10, seed=2)[0])
     assert data.load("pair/left", data_dir=str(tmp_path)).name == "pair/left"
     refused("data_dir", "'pair'", "pair/left:1.0.0", name="pair", data_dir=str(tmp_path))
 
@@ -174,7 +174,7 @@ def test_other_features_are_ignored(tmp_path):
     text = {"pythonClassName": "tensorflow_datasets.core.features.text_feature.Text", "text": {}}
     write_tfds(tmp_path, "toy", {"train": TRAIN, "test": TEST}, features={"id": text})
     toy = data.load("toy", data_dir=str(tmp_path))
-    np.testing.assert_array_equal(toy.test.images, TEST[0])
+    np.testing.assert_array_equal(toy.test.inputs, TEST[0])
 
 
 def test_tfds_is_imported_when_needed_and_loading_prints_nothing_else(toys):
@@ -202,8 +202,8 @@ def test_the_second_load_decodes_nothing(toys, cache, monkeypatch):
     assert len(cached_files(cache)) == 4
     monkeypatch.setattr(tfds_source, "_decode", None)
     again = data.load("toy", data_dir=str(toys))
-    np.testing.assert_array_equal(first.train.images, again.train.images)
-    np.testing.assert_array_equal(first.test.labels, again.test.labels)
+    np.testing.assert_array_equal(first.train.inputs, again.train.inputs)
+    np.testing.assert_array_equal(first.test.targets, again.test.targets)
 
 
 @pytest.mark.parametrize("damage", [b"", b"garbage", b"PK\x03\x04", None])
@@ -214,8 +214,8 @@ def test_a_damaged_cache_is_rebuilt(toys, cache, damage, which):
     whole = victim.read_bytes()
     victim.write_bytes(whole[:-1] if damage is None else damage)
     toy = data.load("toy", data_dir=str(toys), validation=0.0)
-    np.testing.assert_array_equal(toy.train.images, TRAIN[0])
-    np.testing.assert_array_equal(toy.test.labels, TEST[1])
+    np.testing.assert_array_equal(toy.train.inputs, TRAIN[0])
+    np.testing.assert_array_equal(toy.test.targets, TEST[1])
     assert victim.read_bytes() == whole
     assert len(cached_files(cache)) == 4
 
@@ -226,7 +226,7 @@ def test_cached_labels_that_cannot_be_right_are_rebuilt(toys, cache, wrong):
     victim = next(path for path in cached_files(cache) if re.search("train.*labels", path.name))
     np.save(victim, wrong)
     toy = data.load("toy", data_dir=str(toys), validation=0.0)
-    np.testing.assert_array_equal(toy.train.labels, TRAIN[1])
+    np.testing.assert_array_equal(toy.train.targets, TRAIN[1])
 
 
 def test_changed_files_are_read_again(tmp_path, cache):
@@ -238,13 +238,13 @@ def test_changed_files_are_read_again(tmp_path, cache):
     (tmp_path / "tfds").unlink()
     (tmp_path / "tfds").symlink_to(tmp_path / "tfds2")
     toy = data.load("toy", data_dir=str(tmp_path / "tfds"))
-    np.testing.assert_array_equal(toy.test.images, random_images(10, seed=2)[0])
+    np.testing.assert_array_equal(toy.test.inputs, random_images(10, seed=2)[0])
 
 
 def test_a_cache_that_cannot_be_written_is_no_error(toys, cache):
     cache.write_text("a file where the folder should be")
     toy = data.load("toy", data_dir=str(toys), validation=0.0)
-    np.testing.assert_array_equal(toy.train.images, TRAIN[0])
+    np.testing.assert_array_equal(toy.train.inputs, TRAIN[0])
 
 
 def test_a_full_disk_leaves_nothing_behind(toys, cache, monkeypatch):
@@ -253,7 +253,7 @@ def test_a_full_disk_leaves_nothing_behind(toys, cache, monkeypatch):
 
     monkeypatch.setattr(np, "save", full)
     toy = data.load("toy", data_dir=str(toys), validation=0.0)
-    np.testing.assert_array_equal(toy.train.images, TRAIN[0])
+    np.testing.assert_array_equal(toy.train.inputs, TRAIN[0])
     assert cached_files(cache) == []
 
 

@@ -10,27 +10,26 @@ import numpy as np
 import pytest
 from compiling import compile_quickly  # noqa: F401
 
-from subspace import InvalidInput, RandomSubspace
-from subspace.config.phase import Phase
-from subspace.data import dataset as data
+from subspace import InvalidInput, RandomSubspace, data
 from subspace.data.noise import with_label_noise
+from subspace.methods import RBD
 from subspace.run.landscape import orthogonality
-from subspace.train.diagnose import compare, expected, means
+from subspace.train.diagnose import compare, expected, mean_diagnostics
 
 
 def test_label_noise_replaces_so_many_training_labels_by_others():
     clean = data.load("digits")
     noisy = with_label_noise(clean, 0.3, seed=1)
-    wrong = noisy.train.labels != clean.train.labels
+    wrong = noisy.train.targets != clean.train.targets
     assert wrong.sum() == round(0.3 * len(wrong))
     assert wrong[: len(wrong) // 2].any()
     assert wrong[len(wrong) // 2 :].any()
-    assert set(noisy.train.labels) == set(range(10))
-    np.testing.assert_array_equal(noisy.validation.labels, clean.validation.labels)
-    np.testing.assert_array_equal(noisy.test.labels, clean.test.labels)
-    again = with_label_noise(clean, 0.3, seed=1).train.labels
-    np.testing.assert_array_equal(noisy.train.labels, again)
-    assert (with_label_noise(clean, 0.3, seed=2).train.labels != again).any()
+    assert set(noisy.train.targets) == set(range(10))
+    np.testing.assert_array_equal(noisy.validation.targets, clean.validation.targets)
+    np.testing.assert_array_equal(noisy.test.targets, clean.test.targets)
+    again = with_label_noise(clean, 0.3, seed=1).train.targets
+    np.testing.assert_array_equal(noisy.train.targets, again)
+    assert (with_label_noise(clean, 0.3, seed=2).train.targets != again).any()
 
 
 @pytest.mark.parametrize("fraction", [-0.1, 1.0, math.nan])
@@ -55,7 +54,7 @@ def test_a_plain_step_has_cosine_1_and_its_reverse_minus_1():
 
 def test_random_directions_have_the_expected_cosine():
     params = {"a": jnp.zeros(3000), "b": jnp.zeros(600)}
-    phase = Phase("rbd", 1, 32, dim=360, compartments="leaf", allocate="proportional")
+    method = RBD(dim=360, compartments="leaf", allocate="proportional")
     space = RandomSubspace(
         params, dim=360, basis="normal", compartments="leaf", allocate="proportional"
     )
@@ -63,13 +62,15 @@ def test_random_directions_have_the_expected_cosine():
         lambda leaf: jax.random.normal(jax.random.key(leaf.size), leaf.shape), params
     )
     after = jax.tree.map(jnp.negative, space.lift(space.project(gradient)))
-    found, analytic = compare(gradient, params, after), expected(phase, params)
+    found, analytic = compare(gradient, params, after), expected(method, params)
     assert found["cosine"] == pytest.approx(analytic["analytic"], rel=0.1)
     assert found["cosine_leaves"] == pytest.approx(analytic["analytic_leaves"], rel=0.1)
 
 
 def test_means_leave_out_what_a_record_lacks():
-    assert means([{"step": 0, "cosine": 1.0}, {"step": 9, "cosine": 3.0, "trials": 2}]) == {
+    assert mean_diagnostics(
+        [{"step": 0, "cosine": 1.0}, {"step": 9, "cosine": 3.0, "trials": 2}]
+    ) == {
         "cosine": 2.0,
         "trials": 2.0,
     }

@@ -10,12 +10,13 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from subspace import models
+from subspace import data, models, run
 from subspace.basis import BASES
-from subspace.data import dataset as data
 from subspace.errors import InvalidInput
-from subspace.run import run
+from subspace.methods import METHODS
+from subspace.tasks import TASKS
 
+TABLES = (BASES, models.MODELS, data.EMBEDDED, METHODS, TASKS)
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 
@@ -23,18 +24,23 @@ DOCS = Path(__file__).resolve().parents[1] / "docs"
 def registries(monkeypatch, tmp_path):
     """What a page registers is forgotten after it, and its files lie elsewhere."""
     monkeypatch.chdir(tmp_path)
-    for table in (BASES, models.MODELS, data.EMBEDDED):
+    for table in TABLES:
         for name, entry in list(table.items()):
             monkeypatch.setitem(table, name, entry)
-    before = [(table, set(table)) for table in (BASES, models.MODELS, data.EMBEDDED)]
+    before = [(table, set(table)) for table in TABLES]
     yield
     for table, names in before:
         for name in set(table) - names:
             del table[name]
 
 
-@pytest.mark.parametrize("name", ["your_own_basis.md", "your_own_model_and_data.md"])
+@pytest.mark.parametrize(
+    "name",
+    ["your_own_basis.md", "your_own_model_and_data.md", "your_own_method.md", "from_python.md"],
+)
 def test_a_page(name: str, capsys, monkeypatch):
+    if name == "from_python.md":
+        pytest.importorskip("flax")
     blocks = re.findall(r"```python\n(.*?)```", (DOCS / name).read_text(), re.DOTALL)
     assert blocks
     module = ModuleType("page")

@@ -91,8 +91,8 @@ def test_natural_gradients_need_fewer_steps_than_sgd(problem, name):
         return min(np.mean(trained(problem, make(rate), 40)[1][-10:]) for rate in rates)
 
     makes = {
-        "sngd": lambda rate: sngd(params, rate, batch_size=SIZE, damping=0.3, refresh=1),
-        "kfac": lambda rate: kfac(params, rate, damping=0.3, refresh=1),
+        "sngd": lambda rate: sngd(params, rate, batch_size=SIZE, refresh=1, momentum=0.0),
+        "kfac": lambda rate: kfac(params, rate, refresh=1, momentum=0.0),
     }
     ours = best(makes[name], (0.4, 0.7))
     theirs = best(lambda rate: optax.with_extra_args_support(optax.sgd(rate)), (0.3, 0.6, 1.2))

@@ -7,7 +7,8 @@ import pytest
 
 from subspace import InvalidInput
 from subspace.config.run import RunConfig
-from subspace.methods.rates import FEEDBACK, learning_rate
+from subspace.methods import RBD
+from subspace.methods.rates import learning_rate
 from subspace.store.folder import resume_config
 
 
@@ -17,15 +18,14 @@ def phase(**given):
 
 def test_strong_is_error_feedback_with_directions_of_past_steps():
     strong, plain = phase(preset="strong"), phase()
-    assert (strong.error_feedback, strong.recent) == (True, 3)
-    assert (plain.error_feedback, plain.recent) == (False, 0)
-    assert strong.learning_rate == learning_rate("rbd", "fc", "digits", True).learning_rate
-    assert strong.learning_rate != plain.learning_rate
-    assert learning_rate("rbd", "fc", "digits", True).method == FEEDBACK
+    assert strong.method == RBD(error_feedback=True, recent=3)
+    assert plain.method == RBD(error_feedback=False, recent=0)
+    usual = learning_rate("rbd+feedback", "fc", "digits").learning_rate
+    assert strong.learning_rate == usual != plain.learning_rate
 
 
 def test_what_is_given_wins():
-    assert phase(preset="strong", recent=0).recent == 0
+    assert phase(preset="strong", recent=0).values["recent"] == 0
     assert phase(preset="strong", learning_rate=0.5).learning_rate == 0.5
     plain = phase(preset="strong", error_feedback=False)
     assert plain.learning_rate == learning_rate("rbd", "fc", "digits").learning_rate
@@ -41,7 +41,7 @@ def test_it_is_not_part_of_the_record():
 
 def test_a_later_phase_may_have_one():
     config = RunConfig.resolve({"method": "sgd"}, [{"method": "rbd", "preset": "strong"}])
-    assert config.phases[1].recent == 3
+    assert config.phases[1].values["recent"] == 3
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_a_later_phase_may_have_one():
         ({"method": "rbd", "preset": "weak"}, "unknown preset 'weak'"),
         ({"method": "rbd", "recent": 7}, "recent"),
         ({"method": "fpd", "recent": 1}, "does not apply to fpd"),
-        ({"method": "rbd", "in_law": True, "basis": "normal", "recent": 1}, "recent=0"),
+        ({"method": "rbd_in_law", "recent": 1}, "does not apply to rbd_in_law"),
     ],
 )
 def test_bad_input(given, said):

@@ -25,7 +25,7 @@ def trainer(normed: None) -> Trainer:  # noqa: F811
 
 def test_statistics_are_means_over_all_batches(trainer: Trainer):
     mean, variance = jax.tree.leaves(trainer.recalibrated(trainer.weights))
-    batches = np.asarray(trainer.dataset.train.images, np.float32).reshape(2, 256, 4, 4) / 255
+    batches = np.asarray(trainer.dataset.train.inputs, np.float32).reshape(2, 256, 4, 4) / 255
     np.testing.assert_allclose(mean, [batches.mean()], rtol=1e-5)
     np.testing.assert_allclose(variance, [batches.var(axis=(1, 2, 3)).mean()], rtol=1e-4)
 

@@ -8,8 +8,8 @@ import jax
 import numpy as np
 import pytest
 
+from subspace import data
 from subspace.config.run import RunConfig
-from subspace.data import dataset as data
 from subspace.errors import InvalidInput
 from subspace.store.samples import Samples, read_rows
 from subspace.store.weights import TakenOver, Weights

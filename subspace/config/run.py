@@ -3,56 +3,153 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
 from subspace.config.phase import Phase
 from subspace.errors import InvalidInput, in_phase, lookup
-from subspace.methods import rates as defaults
+from subspace.methods import rates
 from subspace.models import MODELS
+from subspace.options import check, fields_of, option, path, values_of
+from subspace.tasks import TASKS
 
 MAY_CHANGE = frozenset({"epochs", "checkpoint_every", "data_dir"})
 """Fields in which a resumed run may differ from the one it continues."""
 
+_TASK, _TRAINING, _OUTPUT = "What to train", "Training", "Run folder"
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """Everything that determines a run, apart from where it is written.
 
     Attributes:
-        label_noise: fraction of the training labels that are wrong, see `subspace.data.noise`.
-        diagnose: steps between measurements of the step, None for none; see
-            `subspace.train.diagnose`.
-        recalibrate_bn: at the end of every phase that trains in a subspace, replace batch
-            normalisation's running statistics by means over the training split.
-        workers: how many share a step, if that isn't one for each device that there is; each has
-            directions of its own with the exchanges ``"independent"`` and ``"split"``, so that it
-            is part of what the run is.
-        source: folder of a finished run, from whose end, or on whose trajectory, this one goes on.
-        init_from: a file of weights, or a finished run, that this one begins with.
-        stream: read images from disk when they are needed.
-        image_size: side to which streamed images are brought; None for that which they have.
-        epochs_before: that run's, so that data order and random directions don't start over.
+        workers: each has directions of its own with the exchanges ``"independent"`` and
+            ``"split"``, so that their number is part of what the run is.
+        epochs_before: those of `source`, so that data order and random directions don't start over.
         phases: one after the other.
     """
 
-    dataset: str
-    model: str
-    augment: bool
-    validation: float
-    seed: int
-    checkpoint_every: int
-    label_noise: float
-    recalibrate_bn: bool
-    diagnose: int | None
-    workers: int | None
-    data_dir: str | None
-    source: str | None
-    init_from: str | None
-    stream: bool
-    image_size: int | None
-    epochs_before: int
-    phases: tuple[Phase, ...]
+    task: str = option(
+        "images",
+        "What is trained; `subspace list tasks` has all.",
+        panel=_TASK,
+        choices=lambda: TASKS,
+    )
+    dataset: str = option(
+        "digits",
+        "digits, a set of TensorFlow Datasets, folder:DIR, npz:FILE, or file:PATH of text.",
+        panel=_TASK,
+    )
+    data_dir: str | None = option(
+        None,
+        "TFDS directory that holds the dataset.",
+        panel=_TASK,
+        read=path,
+        shown="TFDS's own",
+        moves_rate=False,
+    )
+    model: str = option(
+        "fc",
+        "fc, cnn, resnet8, vit, ...; `subspace list models` has all.",
+        panel=_TASK,
+        choices=lambda: MODELS,
+        shown="fc; decoder for text",
+    )
+    context: int = option(64, "Tokens of text that a model sees at a time.", panel=_TASK, least=1)
+    stream: bool = option(False, "Read images from disk when they are needed.", panel=_TASK)
+    image_size: int | None = option(
+        None,
+        "Side to which images of a stream or a folder are resized and cropped.",
+        panel=_TASK,
+        least=1,
+        most=2**15 - 1,
+        shown="as they are",
+    )
+    init_from: str | None = option(
+        None,
+        "Weights to begin with: a finished run, or a .safetensors file.",
+        panel=_TASK,
+        read=path,
+        shown="none",
+    )
+    source: str | None = option(
+        None,
+        "A finished run to go on from: its weights, its trajectory.",
+        panel=_TASK,
+        read=path,
+        flag="--from",
+        shown="none",
+        describes=False,
+    )
+    label_noise: int | float = option(
+        0.0,
+        "Fraction of the training labels to replace by other classes.",
+        panel=_TASK,
+        least=0,
+        below=1,
+    )
+    augment: bool = option(
+        False,
+        "Random crops, and flips or brightness, as in the papers.",
+        panel=_TRAINING,
+        shown="on for images, except for digits and your own",
+    )
+    validation: int | float = option(
+        0.1,
+        "Fraction of the training split to hold out; 0 for none.",
+        panel=_TRAINING,
+        least=0,
+        below=1,
+    )
+    seed: int = option(
+        0,
+        "Of initialisation, data order and directions.",
+        panel=_TRAINING,
+        least=0,
+        most=2**32 - 1,
+    )
+    recalibrate_bn: bool = option(
+        False,
+        "After a phase in a subspace, average batch norm's statistics over the training split.",
+        panel=_TRAINING,
+    )
+    diagnose: int | None = option(
+        None,
+        "Steps between measurements of the step beside the gradient, in diagnostics.jsonl.",
+        panel=_OUTPUT,
+        least=1,
+        shown="never",
+        describes=False,
+    )
+    checkpoint_every: int = option(
+        1, "Epochs between checkpoints.", panel=_OUTPUT, least=1, describes=False
+    )
+    workers: int | None = option(
+        None,
+        "How many share a step; on CPU as many devices are made.",
+        panel="Several devices and processes",
+        least=1,
+        shown="one for each device",
+        describes=False,
+    )
+    epochs_before: int = 0
+    phases: tuple[Phase, ...] = ()
+
+    def __post_init__(self):
+        check(self)
+        if self.augment and not TASKS[self.task].augments:
+            raise InvalidInput("augment", f"{self.task} has no augmentation; leave it out")
+        if self.image_size and not (self.stream or self.dataset.startswith("folder:")):
+            raise InvalidInput("image_size", "goes with stream, or a folder; leave it out")
+        if self.init_from is not None and self.source is not None:
+            raise InvalidInput("init_from", "the run goes on from another one; leave one out")
+        if isinstance(self.epochs_before, bool) or self.epochs_before < 0:
+            raise InvalidInput("epochs_before", f"must be 0 or more, got {self.epochs_before}")
+        for i, phase in enumerate(self.phases):
+            with in_phase(i, phase.method.name):
+                self._check_trajectory(i, phase)
 
     @classmethod
     def resolve(
@@ -75,35 +172,14 @@ class RunConfig:
             >>> RunConfig.resolve({"method": "dldr", "epochs": 30}, [{"method": "pbfgs"}])
         """
         given = {name: value for name, value in given.items() if value is not None}
-        task = {name: given.pop(name) for name in TASK & given.keys()}
-        model, dataset = task.get("model", "fc"), task.get("dataset", "digits")
-        lookup("model", model, MODELS)
-        values = {
-            "dataset": dataset,
-            "model": model,
-            "augment": defaults.augment(dataset),
-            "validation": 0.1,
-            "seed": 0,
-            "checkpoint_every": 1,
-            "label_noise": 0.0,
-            "recalibrate_bn": False,
-            "diagnose": None,
-            "workers": None,
-            "data_dir": None,
-            "source": None,
-            "init_from": None,
-            "stream": False,
-            "image_size": None,
-            "epochs_before": 0,
-        }
+        config = cls(**_usual(given) | {name: given.pop(name) for name in SHARED & given.keys()})
+        task = {"model": config.model, "dataset": config.dataset}
         phases: list[Phase] = []
-        for i, fields_ in enumerate([{"method": "rbd"} | given, *then]):
-            with in_phase(i, fields_["method"]):
-                phases.append(Phase.resolve(fields_, model=model, dataset=dataset, start=start))
-            start = "first" if phases[-1].sample_every is not None else "here"
-        config = cls(**(values | task), phases=tuple(phases))
-        config.validate()
-        return config
+        for i, one in enumerate([{"method": "rbd"} | given, *then]):
+            with in_phase(i, one["method"]):
+                phases.append(Phase.resolve(one, **task, start=start))
+            start = "first" if phases[-1].samples_trajectory else "here"
+        return replace(config, phases=tuple(phases))
 
     @property
     def epochs(self) -> int:
@@ -113,62 +189,36 @@ class RunConfig:
     @property
     def methods(self) -> str:
         """Such as ``"dldr-pbfgs"``."""
-        return "-".join(phase.method for phase in self.phases)
+        return "-".join(phase.method.name for phase in self.phases)
+
+    @property
+    def data_name(self) -> str:
+        """The dataset's name for files and titles: of a file of your own that without its path."""
+        scheme, colon, rest = self.dataset.partition(":")
+        own = colon and scheme in ("folder", "npz", "file")
+        return Path(rest).stem if own else self.dataset
 
     def sampled_by(self, index: int) -> int | None:
         """The phase on whose samples phase ``index`` builds; None for those of the source."""
-        before = [i for i in range(index) if self.phases[i].sample_every is not None]
+        before = [i for i in range(index) if self.phases[i].samples_trajectory]
         return before[-1] if before else None
 
-    def validate(self) -> None:
-        """Checks every field that can be checked without data."""
-        if not 1 <= self.checkpoint_every < 2**31:
-            raise InvalidInput(
-                "checkpoint_every", f"must be at least 1, and is {self.checkpoint_every}"
-            )
-        if not 0 <= self.validation < 1:
-            raise InvalidInput(
-                "validation",
-                f"is a fraction of the training split, 0 up to 1, got {self.validation}",
-            )
-        if not 0 <= self.label_noise < 1:
-            raise InvalidInput(
-                "label_noise", f"is a fraction of the labels, 0 up to 1, got {self.label_noise}"
-            )
-        if self.diagnose is not None and not 1 <= self.diagnose < 2**31:
-            raise InvalidInput("diagnose", f"must be at least 1, got {self.diagnose}")
-        if not 0 <= self.seed < 2**32:
-            raise InvalidInput("seed", f"must be between 0 and 4294967295, got {self.seed}")
-        if self.workers is not None and not 1 <= self.workers < 2**31:
-            raise InvalidInput("workers", f"must be at least 1, got {self.workers}")
-        if self.image_size is not None and not (self.stream and 1 <= self.image_size < 2**15):
-            raise InvalidInput(
-                "image_size", f"goes with stream, and is 1 up to {2**15 - 1}; got {self.image_size}"
-            )
-        if self.init_from is not None and self.source is not None:
-            raise InvalidInput("init_from", "the run goes on from another one; leave one out")
-        if self.epochs_before < 0:
-            raise InvalidInput("epochs_before", f"must be 0 or more, got {self.epochs_before}")
-        for i, phase in enumerate(self.phases):
-            with in_phase(i, phase.method):
-                self._validate_phase(i, phase)
-
-    def _validate_phase(self, index: int, phase: Phase) -> None:
-        phase.validate()
+    def _check_trajectory(self, index: int, phase: Phase) -> None:
         if not phase.on_trajectory:
             return
-        sampling = self.sampled_by(index)
+        sampling, name = self.sampled_by(index), phase.method.name
         if sampling is None and self.source is None:
             raise InvalidInput(
                 "method",
-                f"{phase.method} builds on a trajectory; sample one first, `subspace run dldr "
-                f"--then {phase.method}`, or go on from a run that has one, --from RUN",
+                f"{name} builds on a trajectory; sample one first, `subspace run dldr "
+                f"--then {name}`, or go on from a run that has one, --from RUN",
             )
         if sampling is not None:
-            check_dim(phase, self.phases[sampling].samples)
+            check_dim(phase, self.phases[sampling].schedule.samples)
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        phases = [phase.to_json() for phase in self.phases]
+        return values_of(self) | {"epochs_before": self.epochs_before, "phases": phases}
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> RunConfig:
@@ -177,30 +227,39 @@ class RunConfig:
         Raises:
             InvalidInput: a field is missing or unknown, or its value can't be used.
         """
-        later = {"init_from": None, "stream": False, "image_size": None}  # older runs lack them
-        record = later | dict(record)
         expected = {field.name for field in fields(cls)}
         if record.keys() != expected or not record["phases"]:
             odd = ", ".join(sorted(record.keys() ^ expected))
             raise InvalidInput("resume", f"config.json is damaged or of another version: {odd}")
         phases = tuple(Phase.from_json(phase) for phase in record["phases"])
-        config = cls(**{**record, "phases": phases})
-        config.validate()
-        return config
+        return cls(**{**record, "phases": phases})
 
 
-TASK = frozenset(field.name for field in fields(RunConfig)) - {"phases"}
+def _usual(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run's task says of model, dataset and augmentation."""
+    name = given.get("task", "images")
+    task = lookup("task", name, TASKS)
+    dataset = given.get("dataset", task.dataset)
+    if dataset is None:
+        what = "file:PATH" if name == "language" else "npz:FILE"
+        raise InvalidInput("dataset", f"say which {name} is to be trained on, such as {what}")
+    augment = task.augments and rates.augment(dataset)
+    return {"model": task.model, "dataset": dataset, "augment": augment}
+
+
+SHARED = frozenset(fields_of(RunConfig)) | {"epochs_before"}
 """The fields of a run that all its phases share."""
 
 
 def check_dim(phase: Phase, samples: int | None) -> None:
-    """Raises InvalidInput if so many samples don't span ``phase.dim`` directions."""
-    if samples is None or phase.dim is None:
+    """Raises InvalidInput if so many samples don't span ``phase``'s dim directions."""
+    dim = phase.values.get("dim")
+    if samples is None or dim is None:
         return
-    wanted = max(1, phase.dim)
+    wanted = max(1, dim)
     if wanted > samples - 1:
         raise InvalidInput(
             "dim",
-            f"{phase.dim} needs a trajectory of {wanted + 1} samples, and this one has {samples}; "
+            f"{dim} needs a trajectory of {wanted + 1} samples, and this one has {samples}; "
             "lower dim, or sample longer or more often",
         )

@@ -16,11 +16,13 @@ def prepare(images: UInt8[Array, "batch h w c"]) -> Float32[Array, "batch h w c"
     ``(x - mean) / max(std, 1/√N)`` with ``N = h w c``.
 
     Args:
-        images: 0 to 255.
+        images: 0 to 255, or of floats, which stay as they are.
 
     Returns:
         Grayscale in [0, 1]; colour with mean 0 and standard deviation 1 (0 for a flat image).
     """
+    if jnp.issubdtype(images.dtype, jnp.floating):
+        return images
     scaled = images.astype(jnp.float32) / 255
     return _standardise(scaled) if images.shape[-1] == _COLOUR else scaled
 

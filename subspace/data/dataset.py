@@ -1,4 +1,4 @@
-"""Image-classification data: ``load("digits")``, or any TensorFlow Datasets set by its name."""
+"""What is trained on: examples and targets in three splits, by a dataset's name."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ _SUGGESTED: dict[str, str] = {
     "cifar10": "32x32 colour photographs in 10 classes, 50,000 and 10,000 (TensorFlow Datasets)",
     "cifar100": "32x32 colour photographs in 100 classes, 50,000 and 10,000 (TensorFlow Datasets)",
     "<name>[/config][:version]": "any TensorFlow Datasets image-classification dataset by name",
+    "folder:DIR": "your images, a folder for each class, in DIR or in DIR/train and DIR/test",
+    "npz:FILE": "your arrays: x_train, y_train, x_test, y_test, or x and y",
+    "file:PATH": "your text, for --task language",
 }
 _DIGITS_TEST = 360
 
@@ -26,13 +29,13 @@ class Split(NamedTuple):
     """One part of a dataset; both arrays are read-only.
 
     Attributes:
-        images: ``uint8``, ``(N, H, W, C)``, 0 to 255; a `subspace.data.stream.Streamed` if
-            they stay on disk.
-        labels: ``int32``, ``(N,)``, 0 to ``classes - 1``.
+        inputs: ``(N, ...)``; images are ``uint8 (N, H, W, C)``, 0 to 255, or floats; a
+            `subspace.data.stream.Streamed` if they stay on disk.
+        targets: ``(N, ...)``; of classes ``int32 (N,)``, 0 to ``outputs - 1``.
     """
 
-    images: np.ndarray
-    labels: np.ndarray
+    inputs: np.ndarray
+    targets: np.ndarray
 
 
 class DatasetEntry(NamedTuple):
@@ -51,31 +54,51 @@ class DatasetEntry(NamedTuple):
     version: str = "1"
 
 
+class Wanted(NamedTuple):
+    """Which dataset, and how: see `load`.
+
+    Attributes:
+        context: tokens of text that a model sees at a time.
+    """
+
+    name: str
+    data_dir: str | None = None
+    validation: float = 0.1
+    seed: int = 0
+    stream: bool = False
+    image_size: int | None = None
+    context: int = 64
+
+    def path(self, scheme: str) -> str | None:
+        """What follows ``scheme:`` in the name; None if it is no such name."""
+        head, colon, rest = str(self.name).partition(":")
+        return rest if colon and head == scheme else None
+
+
 @dataclass(frozen=True)
 class Dataset:
-    """Images and labels of one dataset, in three disjoint splits.
+    """Examples of one dataset, in three disjoint splits.
 
     Attributes:
         name: the dataset, with its configuration if it has one (``"mnist_corrupted/spatter"``).
         version: the version of the files that were read.
-        classes: number of classes.
-        train: what is left of the training images after ``validation`` is taken out.
-        validation: held out of the training images; possibly empty, ``(0, H, W, C)``.
-        test: the test images.
+        outputs: how many numbers a model returns: classes, tokens, or numbers to predict.
+        train: what is left of the training examples after ``validation`` is taken out.
+        validation: held out of the training examples; possibly empty, ``(0, ...)``.
+        test: the test examples.
     """
 
     name: str
     version: str
-    classes: int
+    outputs: int
     train: Split
     validation: Split
     test: Split
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """Height, width and channels of an image."""
-        height, width, channels = self.train.images.shape[1:]
-        return height, width, channels
+    def shape(self) -> tuple[int, ...]:
+        """Of an example: height, width and channels of an image, tokens of a text."""
+        return tuple(self.train.inputs.shape[1:])
 
 
 def load(
@@ -87,26 +110,28 @@ def load(
     stream: bool = False,
     image_size: int | None = None,
 ) -> Dataset:
-    """Load a dataset.
+    """Load an image-classification dataset.
 
-    An embedded name is read from the package that ships it, and ``data_dir`` plays no part. Any
-    other name is looked up in TensorFlow Datasets: in ``data_dir`` if given, which is never
-    downloaded into, else in TFDS's own directory, where a missing dataset is downloaded (that
-    needs the ``tensorflow`` extra). Decoded images are cached under ``$SUBSPACE_CACHE``,
-    ``$XDG_CACHE_HOME/subspace`` or ``~/.cache/subspace``, whichever is set first.
+    An embedded name is read from the package that ships it, and ``data_dir`` plays no part;
+    ``folder:DIR`` and ``npz:FILE`` are your own files. Any other name is looked up in TensorFlow
+    Datasets: in ``data_dir`` if given, which is never downloaded into, else in TFDS's own
+    directory, where a missing dataset is downloaded (that needs the ``tensorflow`` extra). Decoded
+    images are cached under ``$SUBSPACE_CACHE``, ``$XDG_CACHE_HOME/subspace`` or
+    ``~/.cache/subspace``, whichever is set first.
 
     The test split is the dataset's ``test``, or its ``validation`` where it has no ``test``.
 
     Args:
-        name: ``"digits"``, or ``name[/config][:version]`` as TFDS writes it.
+        name: ``"digits"``, ``folder:DIR``, ``npz:FILE``, or ``name[/config][:version]`` as TFDS
+            writes it.
         data_dir: a TFDS directory that holds the prepared dataset.
         validation: fraction of the training images to hold out, in [0, 1): the last part of a
             shuffle drawn from ``seed``. A positive fraction holds out at least one image.
         seed: of that shuffle, at least 0. It doesn't change the test split.
         stream: leave images on disk, and read them, from array_record files, when they are asked
-            for; ``images`` are then `subspace.data.stream.Streamed`.
-        image_size: with ``stream``, the side of the square that images of other sizes are resized
-            to and cropped.
+            for; ``inputs`` are then `subspace.data.stream.Streamed`.
+        image_size: with ``stream`` or a folder, the side of the square that images of other sizes
+            are resized to and cropped.
 
     Returns:
         The dataset.
@@ -115,21 +140,41 @@ def load(
         InvalidInput: if the dataset can't be found, read, downloaded or used as image
             classification, or ``validation`` or ``seed`` is out of range.
     """
-    _check_division(validation, seed)
-    if isinstance(name, str) and name in EMBEDDED:
-        entry = EMBEDDED[name]
-        title, version, classes = name, entry.version, entry.classes
-        train, test = (_checked(name, part, classes) for part in entry.read())
-        if stream:
-            raise InvalidInput("stream", f"{name} is in memory anyway; leave it out")
-    else:
-        from subspace.data.tfds_source import open_source
+    return load_images(Wanted(name, data_dir, validation, seed, stream, image_size))
 
-        source = open_source(name, data_dir, image_size)
-        title, version, classes = source.name, source.version, source.classes
-        train, test = (_split(source, part, stream) for part in source.parts)
-    train, held_out = _divide(train, validation, seed)
-    return Dataset(title, version, classes, _frozen(train), _frozen(held_out), _frozen(test))
+
+def load_images(wanted: Wanted) -> Dataset:
+    """As `load`."""
+    check_division(wanted)
+    name = wanted.name
+    if isinstance(name, str) and name in EMBEDDED:
+        _no_stream(wanted)
+        entry = EMBEDDED[name]
+        train, test = (checked(name, part, entry.classes) for part in entry.read())
+        return divided(name, entry.version, entry.classes, (train, test), wanted)
+    if wanted.path("folder") is not None or wanted.path("npz") is not None:
+        from subspace.data import arrays, folder
+
+        _no_stream(wanted)
+        return (arrays if wanted.path("npz") is not None else folder).load_own_images(wanted)
+    from subspace.data.tfds_source import open_source
+
+    source = open_source(name, wanted.data_dir, wanted.image_size)
+    parts = [_split(source, part, wanted.stream) for part in source.parts]
+    return divided(source.name, source.version, source.classes, (parts[0], parts[1]), wanted)
+
+
+def _no_stream(wanted: Wanted) -> None:
+    if wanted.stream:
+        raise InvalidInput("stream", f"{wanted.name} is in memory anyway; leave it out")
+
+
+def divided(
+    name: str, version: str, outputs: int, parts: tuple[Split, Split], wanted: Wanted
+) -> Dataset:
+    """A dataset of a training and a test split, with some of the first held out."""
+    train, held_out = _divide(parts[0], wanted.validation, wanted.seed)
+    return Dataset(name, version, outputs, frozen(train), frozen(held_out), frozen(parts[1]))
 
 
 def describe() -> Iterator[tuple[str, str]]:
@@ -138,7 +183,9 @@ def describe() -> Iterator[tuple[str, str]]:
     yield from _SUGGESTED.items()
 
 
-def _check_division(validation: float, seed: int) -> None:
+def check_division(wanted: Wanted) -> None:
+    """Raises InvalidInput if the fraction to hold out, or the seed, can't be used."""
+    validation, seed = wanted.validation, wanted.seed
     real = isinstance(validation, Real) and not isinstance(validation, bool)
     if not real or not 0 <= validation < 1:
         raise InvalidInput(
@@ -156,11 +203,11 @@ def _digits() -> tuple[Split, Split]:
     # RandomState's stream is frozen, so the test split is the same under every NumPy.
     order = np.random.RandomState(0).permutation(len(images))
     whole = Split(images[order], labels[order].astype(np.int32))
-    return _take(whole, slice(_DIGITS_TEST, None)), _take(whole, slice(_DIGITS_TEST))
+    return take(whole, slice(_DIGITS_TEST, None)), take(whole, slice(_DIGITS_TEST))
 
 
-def _checked(name: str, split: Split, classes: int) -> Split:
-    """As arrays of the right types.
+def checked(name: str, split: Split, classes: int) -> Split:
+    """Images and labels of the right types.
 
     Raises:
         InvalidInput: they have other types or shapes, or a label isn't a class.
@@ -171,11 +218,20 @@ def _checked(name: str, split: Split, classes: int) -> Split:
         raise InvalidInput(
             "dataset", f"{name}'s images have to be uint8 (N, H, W, C), and are {kind} {shape}"
         )
-    if labels.shape != shape[:1] or not np.issubdtype(labels.dtype, np.integer):
-        raise InvalidInput("dataset", f"{name}'s labels have to be {shape[0]} whole numbers")
+    return Split(images, labels_of(name, labels, shape[0], classes))
+
+
+def labels_of(name: str, labels: np.ndarray, count: int, classes: int) -> np.ndarray:
+    """Labels as int32.
+
+    Raises:
+        InvalidInput: they are no whole numbers, not so many, or one isn't a class.
+    """
+    if labels.shape != (count,) or not np.issubdtype(labels.dtype, np.integer):
+        raise InvalidInput("dataset", f"{name}'s labels have to be {count} whole numbers")
     if labels.min() < 0 or labels.max() >= classes:
         raise InvalidInput("dataset", f"{name}'s labels have to be from 0 to {classes - 1}")
-    return Split(images, labels.astype(np.int32))
+    return labels.astype(np.int32)
 
 
 EMBEDDED: dict[str, DatasetEntry] = {
@@ -189,14 +245,14 @@ EMBEDDED: dict[str, DatasetEntry] = {
 
 
 def _divide(train: Split, fraction: float, seed: int) -> tuple[Split, Split]:
-    """Training images in their own order, then the held-out ones; all stay for fraction 0."""
-    size = len(train.labels)
+    """Training examples in their own order, then the held-out ones; all stay for fraction 0."""
+    size = len(train.targets)
     held_out = min(max(1, round(fraction * size)), size - 1) if fraction else 0
     if not held_out:
-        return train, _take(train, slice(0))
+        return train, take(train, slice(0))
     order = np.random.default_rng(seed).permutation(size)
     kept, held = np.sort(order[:-held_out]), np.sort(order[-held_out:])
-    return _take(train, kept), _take(train, held)
+    return take(train, kept), take(train, held)
 
 
 def _split(source: Any, part: str, stream: bool) -> Split:
@@ -208,13 +264,14 @@ def _split(source: Any, part: str, stream: bool) -> Split:
     return Split(cast(np.ndarray, images), labels)
 
 
-def _take(split: Split, rows: np.ndarray | slice) -> Split:
-    images = split.images
-    taken = images.part(rows) if isinstance(images, Streamed) else images[rows]
-    return Split(cast(np.ndarray, taken), split.labels[rows])
+def take(split: Split, rows: np.ndarray | slice) -> Split:
+    """Some of a split's examples."""
+    inputs = split.inputs
+    taken = inputs.part(rows) if isinstance(inputs, Streamed) else inputs[rows]
+    return Split(cast(np.ndarray, taken), split.targets[rows])
 
 
-def _frozen(split: Split) -> Split:
+def frozen(split: Split) -> Split:
     """The same arrays, read-only whether or not they are mapped from the cache."""
     arrays = [a if isinstance(a, Streamed) else np.asarray(a).view() for a in split]
     for array in arrays:

@@ -9,7 +9,7 @@ import numpy as np
 from subspace.data.dataset import Dataset
 from subspace.errors import InvalidInput
 
-_STREAM = 0x6E6F697365  # "noise": a stream of the seed's own
+_NOISE = 0x6E6F697365  # "noise": draws of the seed's own
 
 
 def with_label_noise(dataset: Dataset, fraction: float, seed: int) -> Dataset:
@@ -30,13 +30,15 @@ def with_label_noise(dataset: Dataset, fraction: float, seed: int) -> Dataset:
         raise InvalidInput("label_noise", f"is a fraction of the labels, 0 up to 1, got {fraction}")
     if not fraction:
         return dataset
-    if dataset.classes < 2:
+    if dataset.train.targets.ndim != 1 or dataset.train.targets.dtype.kind != "i":
+        raise InvalidInput("label_noise", f"{dataset.name} has no classes; leave it out")
+    if dataset.outputs < 2:
         raise InvalidInput("label_noise", f"{dataset.name} has one class only; leave it out")
     train = dataset.train
-    rng = np.random.default_rng((seed, _STREAM))
-    chosen = rng.permutation(len(train.labels))[: round(fraction * len(train.labels))]
-    shift = rng.integers(1, dataset.classes, size=len(chosen))
-    labels = train.labels.copy()
-    labels[chosen] = (labels[chosen] + shift) % dataset.classes
+    rng = np.random.default_rng((seed, _NOISE))
+    chosen = rng.permutation(len(train.targets))[: round(fraction * len(train.targets))]
+    shift = rng.integers(1, dataset.outputs, size=len(chosen))
+    labels = train.targets.copy()
+    labels[chosen] = (labels[chosen] + shift) % dataset.outputs
     labels.flags.writeable = False
-    return replace(dataset, train=train._replace(labels=labels))
+    return replace(dataset, train=train._replace(targets=labels))

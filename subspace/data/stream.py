@@ -49,24 +49,24 @@ class Streamed:
 class Feed:
     """The training split as steps see it: whole on the devices, or a window of it after another.
 
-    A step takes the images and labels that the devices have, and the places of its batch among
+    A step takes the inputs and targets that the devices have, and the places of its batch among
     them: with the whole split that is the epoch's order, with windows, which hold the epoch's
-    images in order, the place in the window. So it is the same step, and the same batches.
+    examples in order, the place in the window. So it is the same step, and the same batches.
 
     Args:
-        images: uint8 (N, H, W, C), or `Streamed`.
-        labels: int32 (N,).
+        inputs: (N, ...), or `Streamed`.
+        targets: (N, ...).
         placed: puts arrays on every device.
     """
 
-    def __init__(self, images: Any, labels: np.ndarray, placed: Callable[[Any], Any]):
-        self._images, self._labels, self._placed = images, np.asarray(labels), placed
+    def __init__(self, inputs: Any, targets: np.ndarray, placed: Callable[[Any], Any]):
+        self._inputs, self._targets, self._placed = inputs, np.asarray(targets), placed
         self._reader: ThreadPoolExecutor | None = None
         self._whole = None
-        if isinstance(images, Streamed):
+        if isinstance(inputs, Streamed):
             self._reader = ThreadPoolExecutor(1, thread_name_prefix="subspace-images")
         else:
-            self._whole = placed((np.asarray(images), self._labels))
+            self._whole = placed((np.asarray(inputs), self._targets))
 
     def begin(self, order: np.ndarray, batch_size: int) -> None:
         """Starts an epoch.
@@ -84,7 +84,7 @@ class Feed:
         self._places = self._placed(local)
 
     def at(self, step: int) -> tuple[Any, Any, Any]:
-        """What a step of the epoch takes: images, labels and places."""
+        """What a step of the epoch takes: inputs, targets and places."""
         if self._whole:
             return (*self._whole, self._places)
         index = step // self._steps
@@ -109,8 +109,12 @@ class Feed:
             self._next = index, self._reader.submit(self._read, self._order, index)
 
     def _read(self, order: np.ndarray, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """A window's images and labels; the last one's end is filled up."""
+        """A window's inputs and targets; the last one's end is filled up."""
         rows = order[index * self._size : (index + 1) * self._size]
         missing = self._size - len(rows)
-        images = np.pad(self._images[rows], ((0, missing), (0, 0), (0, 0), (0, 0)))
-        return images, np.pad(self._labels[rows], (0, missing))
+        return _filled(self._inputs[rows], missing), _filled(self._targets[rows], missing)
+
+
+def _filled(rows: np.ndarray, missing: int) -> np.ndarray:
+    """With so many zeros behind."""
+    return np.pad(rows, ((0, missing), *((0, 0),) * (rows.ndim - 1)))

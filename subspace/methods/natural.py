@@ -2,34 +2,122 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
 import optax
 from jaxtyping import PyTree
 
-from subspace.errors import InvalidInput
+from subspace.methods.base import Context, Method, register, takes_fields_of
+from subspace.methods.schedule import momentum
 from subspace.natural.critical import Switch
-from subspace.natural.curvature import HYBRID, Kronecker, LowRank
+from subspace.natural.curvature import HYBRID, SELECTIONS, Kronecker, LowRank
 from subspace.natural.memory import Remembering
 from subspace.natural.scale_by_curvature import scale_by_curvature
 from subspace.optim.exchange import AbstractExchange, Alone
 from subspace.optim.in_subspace import chain
+from subspace.options import option
+
+_PANEL = "Natural gradients"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Natural(Method):
+    """A method along ``(F + αI)⁻¹ g``."""
+
+    needs_rows: ClassVar[bool] = True
+
+    damping: int | float = option(0.3, "α, added to the Fisher matrix.", panel=_PANEL, above=0)
+    refresh: int = option(100, "Steps between refreshes of the curvature.", panel=_PANEL, least=1)
+    momentum: int | float = momentum(0.9)
+
+    def due(self, step: int) -> bool | None:
+        return step % self.refresh == 0
+
+    def sgd(
+        self, natural: optax.GradientTransformation, context: Context
+    ) -> optax.GradientTransformationExtraArgs:
+        return chain(natural, optax.sgd(context.learning_rate, self.momentum or None))
+
+
+@register("hylo")
+@dataclass(frozen=True, kw_only=True)
+class HyLo(Natural):
+    """Natural gradients from a few examples of the batch, now and then refreshed."""
+
+    rank: int | float = option(
+        0.1, "Fraction of the batch's examples to keep.", panel=_PANEL, above=0, most=1
+    )
+    selection: str = option(
+        HYBRID,
+        "Which examples: kid, kis, or hybrid, kid in critical epochs only.",
+        panel=_PANEL,
+        choices=SELECTIONS,
+    )
+    threshold: int | float = option(
+        0.5,
+        "Relative change of an epoch's gradient norm that makes the next one critical.",
+        panel=_PANEL,
+        least=0,
+    )
+    memory: int = option(
+        1, "Refreshes whose examples are used together; the paper's is 1.", panel=_PANEL, least=1
+    )
+
+    def build(self, target: PyTree, context: Context) -> optax.GradientTransformationExtraArgs:
+        count = max(1, round(self.rank * context.batch_size))
+        low_rank = LowRank(self.damping, self.selection, count, context.batch_size)
+        curvature = low_rank if self.memory == 1 else Remembering(low_rank, self.memory)
+        hybrid = self.selection == HYBRID
+        switch = Switch(context.steps, self.threshold, context.milestones) if hybrid else None
+        natural = scale_by_curvature(
+            target,
+            curvature,
+            refresh=self.refresh,
+            switch=switch,
+            seed=context.seed,
+            exchange=context.exchange,
+        )
+        return self.sgd(natural, context)
+
+
+@register("sngd")
+@dataclass(frozen=True, kw_only=True)
+class SNGD(Natural):
+    """Natural gradients from all examples of the batch, now and then refreshed."""
+
+    def build(self, target: PyTree, context: Context) -> optax.GradientTransformationExtraArgs:
+        size = context.batch_size
+        curvature = LowRank(self.damping, "sngd", size, size)
+        natural = scale_by_curvature(
+            target, curvature, refresh=self.refresh, exchange=context.exchange
+        )
+        return self.sgd(natural, context)
+
+
+@register("kfac")
+@dataclass(frozen=True, kw_only=True)
+class KFAC(Natural):
+    """K-FAC: natural gradients from a Kronecker product a layer."""
+
+    def build(self, target: PyTree, context: Context) -> optax.GradientTransformationExtraArgs:
+        natural = scale_by_curvature(
+            target, Kronecker(self.damping), refresh=self.refresh, exchange=context.exchange
+        )
+        return self.sgd(natural, context)
+
+
+@takes_fields_of(HyLo)
 def hylo(
     params: PyTree,
     learning_rate: optax.ScalarOrSchedule,
     *,
     batch_size: int,
     steps: int,
-    rank: int | float = 0.1,
-    damping: float = 0.3,
-    refresh: int = 100,
-    selection: str = HYBRID,
-    threshold: float = 0.5,
-    memory: int = 1,
     milestones: tuple[int, ...] = (),
-    momentum: float = 0.0,
     seed: int = 0,
-    exchange: AbstractExchange = Alone(),  # noqa: B008 (immutable)
+    exchange: AbstractExchange = Alone(),
+    **options: Any,
 ) -> optax.GradientTransformationExtraArgs:
     """HyLo (Mu et al. 2022): natural gradients from a few examples of the batch, then SGD.
 
@@ -39,21 +127,13 @@ def hylo(
     Args:
         params: of the model, as from ``eqx.partition``; `subspace.natural.capture.layers` says
             which of its layers count. The gradient of other parameters passes through.
+        learning_rate: a number or an Optax schedule.
         batch_size: examples of a step on all workers together, n.
         steps: of an epoch, at whose end the selection is chosen.
-        rank: fraction of the examples that is kept.
-        damping: α.
-        refresh: steps between refreshes.
-        selection: ``"kid"``, ``"kis"``, see `subspace.natural.lowrank.keep`, or
-            ``"hybrid"``: KID in critical epochs, KIS in others, see
-            `subspace.natural.critical.Switch`.
-        threshold, milestones: when an epoch is critical; milestones are epochs after which the
-            learning rate drops.
-        memory: refreshes whose rows are used together; the paper's is 1. See
-            `subspace.natural.memory.Remembering`.
-        momentum: of the steps.
+        milestones: epochs after which the learning rate drops; each begins a critical one.
         seed: of KIS.
         exchange: how workers share a step.
+        options: below; see `subspace.natural.lowrank.keep` for the selections.
 
     Raises:
         InvalidInput: an argument that can't be used, or there is no layer to capture.
@@ -63,42 +143,31 @@ def hylo(
         >>> rows_fn = lambda params: capture(eqx.combine(params, static), loss, batch)
         >>> updates, state = optimizer.update(grads, state, params, rows_fn=rows_fn)
     """
-    if not 0 < rank <= 1:
-        raise InvalidInput("rank", f"is a fraction of the batch, above 0 up to 1, got {rank}")
-    low_rank = LowRank(damping, selection, max(1, round(rank * batch_size)), batch_size)
-    curvature = low_rank if memory == 1 else Remembering(low_rank, memory)
-    switch = Switch(steps, threshold, tuple(milestones)) if selection == HYBRID else None
-    natural = scale_by_curvature(
-        params, curvature, refresh=refresh, switch=switch, seed=seed, exchange=exchange
-    )
-    return chain(natural, optax.sgd(learning_rate, momentum or None))
+    context = Context(learning_rate, seed, exchange, batch_size, steps, tuple(milestones))
+    return HyLo(**options).build(params, context)
 
 
+@takes_fields_of(SNGD)
 def sngd(
     params: PyTree,
     learning_rate: optax.ScalarOrSchedule,
     *,
     batch_size: int,
-    damping: float = 0.3,
-    refresh: int = 100,
-    momentum: float = 0.0,
-    exchange: AbstractExchange = Alone(),  # noqa: B008 (immutable)
+    exchange: AbstractExchange = Alone(),
+    **options: Any,
 ) -> optax.GradientTransformationExtraArgs:
     """SNGD (Yang et al. 2022), exact in all n examples of the batch, then SGD; see `hylo`."""
-    curvature = LowRank(damping, "sngd", batch_size, batch_size)
-    natural = scale_by_curvature(params, curvature, refresh=refresh, exchange=exchange)
-    return chain(natural, optax.sgd(learning_rate, momentum or None))
+    context = Context(learning_rate, exchange=exchange, batch_size=batch_size)
+    return SNGD(**options).build(params, context)
 
 
+@takes_fields_of(KFAC)
 def kfac(
     params: PyTree,
     learning_rate: optax.ScalarOrSchedule,
     *,
-    damping: float = 0.3,
-    refresh: int = 100,
-    momentum: float = 0.0,
-    exchange: AbstractExchange = Alone(),  # noqa: B008 (immutable)
+    exchange: AbstractExchange = Alone(),
+    **options: Any,
 ) -> optax.GradientTransformationExtraArgs:
     """K-FAC, see `subspace.natural.curvature.Kronecker`, then SGD; see `hylo`."""
-    natural = scale_by_curvature(params, Kronecker(damping), refresh=refresh, exchange=exchange)
-    return chain(natural, optax.sgd(learning_rate, momentum or None))
+    return KFAC(**options).build(params, Context(learning_rate, exchange=exchange))

@@ -1,35 +1,213 @@
-"""The methods in random subspaces, each a composition: subspace × probe × exchange × optimizer."""
+"""The methods in random subspaces: each a space, an estimator, an exchange and an optimizer."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import optax
 from jaxtyping import PyTree
 
+from subspace.basis import BASES
 from subspace.basis.base import AbstractBasis
-from subspace.optim.estimators import Evolution
+from subspace.errors import InvalidInput
+from subspace.methods.base import Context, Exchanging, Method, register, takes_fields_of
+from subspace.methods.schedule import Rated, Schedule, momentum
+from subspace.optim.estimators import SHAPING, Evolution
 from subspace.optim.exchange import AbstractExchange, Alone
 from subspace.optim.in_subspace import chain, in_subspace
 from subspace.optim.rbd_law import scale_by_rbd_law
-from subspace.spaces.partition import Label, Partition
-from subspace.spaces.random import RandomSubspace
-from subspace.spaces.recent import RecentSubspace
+from subspace.options import option
+from subspace.spaces.base import AbstractSubspace
+from subspace.spaces.partition import ALLOCATIONS, Label, Partition, allocate, divide
+from subspace.spaces.random import DIM, SCALES, RandomSubspace
+from subspace.spaces.recent import MOST_RECENT, RecentSubspace
 
 
+@dataclass(frozen=True, kw_only=True)
+class InCompartments(Method):
+    """A method with d directions for each compartment."""
+
+    dim: int = option(DIM, "Subspace dimension d.", least=1)
+    compartments: str | Label | Partition = option(
+        "whole", "Parameters that share directions: whole, layer, leaf or even:K."
+    )
+    allocate: str = option("same", "Dimensions of each compartment.", choices=tuple(ALLOCATIONS))
+
+
+@dataclass(frozen=True, kw_only=True)
+class InRandomSubspace(InCompartments, Exchanging):
+    """A method in a random subspace, see `subspace.RandomSubspace`."""
+
+    basis: str | AbstractBasis = option(
+        "hadamard",
+        "Kind of random directions; `subspace list bases` describes them.",
+        choices=lambda: BASES,
+    )
+    scale: str = option("unit", "Length of the directions: unit, or paper.", choices=SCALES)
+
+    def space(self, params: PyTree, seed: int, redraw_every: int | None) -> RandomSubspace:
+        return RandomSubspace(
+            params,
+            dim=self.dim,
+            basis=self.basis,
+            compartments=self.compartments,
+            allocate=self.allocate,
+            redraw_every=redraw_every,
+            scale=self.scale,
+            seed=seed,
+        )
+
+
+def _redraw_every() -> Any:
+    return option(1, "Steps between redraws of the directions.", least=1)
+
+
+@register("rbd")
+@dataclass(frozen=True, kw_only=True)
+class RBD(InRandomSubspace):
+    """SGD in a random subspace, new every step."""
+
+    presets: ClassVar = {"strong": {"error_feedback": True, "recent": 3}}
+
+    redraw_every: int = _redraw_every()
+    error_feedback: bool = option(
+        False, "Add to each gradient what the subspaces have missed so far."
+    )
+    recent: int = option(
+        0,
+        "So many directions of past steps beside the random ones.",
+        least=0,
+        most=MOST_RECENT,
+    )
+    momentum: int | float = momentum()
+
+    def __post_init__(self):
+        Exchanging.__post_init__(self)
+        if self.error_feedback and self.log_coordinates:
+            raise InvalidInput(
+                "log_coordinates",
+                "the steps of error feedback don't follow from coordinates alone; "
+                "leave one of the two out",
+            )
+
+    @property
+    def rate_name(self) -> str:
+        return "rbd+feedback" if self.error_feedback else self.name
+
+    def build(self, target: PyTree, context: Context) -> optax.GradientTransformationExtraArgs:
+        space: AbstractSubspace = self.space(target, context.seed, self.redraw_every)
+        if self.recent:
+            space = RecentSubspace(space, target, self.recent)  # pyright: ignore[reportArgumentType]
+        follow = in_subspace(
+            space, None, exchange=context.exchange, error_feedback=self.error_feedback
+        )
+        # Momentum acts on the lifted steps, as directions don't outlive a step.
+        return chain(follow, optax.sgd(context.learning_rate, self.momentum or None))
+
+
+@register("fpd")
+@dataclass(frozen=True, kw_only=True)
+class FPD(InRandomSubspace):
+    """SGD in one random subspace, fixed for the whole run."""
+
+    momentum: int | float = momentum()
+
+    def build(self, target: PyTree, context: Context) -> optax.GradientTransformationExtraArgs:
+        space = self.space(target, context.seed, None)
+        inner = optax.sgd(context.learning_rate, self.momentum or None)
+        return in_subspace(space, inner, exchange=context.exchange)
+
+
+@register("nes")
+@dataclass(frozen=True, kw_only=True)
+class NES(InRandomSubspace):
+    """Evolution strategies in a random subspace, new every step."""
+
+    schedule: ClassVar[type[Schedule]] = Rated  # weight decay is added to gradients
+
+    redraw_every: int = _redraw_every()
+    sigma: int | float = option(0.01, "Standard deviation of a parameter's perturbation.", above=0)
+    antithetic: bool = option(False, "Evaluate every direction both ways.")
+    shaping: str = option("ranks", "What losses become.", choices=SHAPING)
+    separate_batches: bool = option(
+        False,
+        "Measure each direction on its own share of the batch.",
+        flag="--separate-batches/--same-batch",
+    )
+    momentum: int | float = momentum()
+
+    def check_batch(self, size: int, directions: int) -> None:
+        if self.separate_batches and size < directions:
+            raise InvalidInput(
+                "batch_size",
+                f"{size} examples of each worker can't be shared out among {directions} "
+                f"directions; use at least {directions} for each worker",
+            )
+
+    def build(self, target: PyTree, context: Context) -> optax.GradientTransformationExtraArgs:
+        estimator = Evolution(
+            sigma=self.sigma,
+            antithetic=self.antithetic,
+            shaping=self.shaping,
+            separate_batches=self.separate_batches,
+        )
+        step = in_subspace(
+            self.space(target, context.seed, self.redraw_every),
+            optax.sgd(context.learning_rate),
+            estimator=estimator,
+            exchange=context.exchange,
+        )
+        return chain(step, optax.trace(self.momentum)) if self.momentum else step
+
+
+@register("rbd_in_law")
+@dataclass(frozen=True, kw_only=True)
+class RBDInLaw(InCompartments):
+    """RBD's step with normal directions, drawn from its exact law at SGD's speed."""
+
+    momentum: int | float = momentum()
+
+    @property
+    def rate_name(self) -> str:
+        return RBD.name
+
+    def directions(self, params: PyTree) -> int:
+        sizes = divide(params, self.compartments).sizes
+        return sum(allocate(sizes, self.dim, self.allocate).values())
+
+    def build(self, target: PyTree, context: Context) -> optax.GradientTransformationExtraArgs:
+        average = optax.stateless(lambda grads, params: context.exchange.mean(grads))
+        law = scale_by_rbd_law(
+            target,
+            dim=self.dim,
+            compartments=self.compartments,
+            allocate=self.allocate,
+            seed=context.seed,
+        )
+        return chain(average, law, optax.sgd(context.learning_rate, self.momentum or None))
+
+
+@register("sgd")
+@dataclass(frozen=True, kw_only=True)
+class SGD(Method):
+    """Plain SGD on all D parameters: the yardstick."""
+
+    momentum: int | float = momentum()
+
+    def build(self, target: PyTree, context: Context) -> optax.GradientTransformationExtraArgs:
+        average = optax.stateless(lambda grads, params: context.exchange.mean(grads))
+        return chain(average, optax.sgd(context.learning_rate, self.momentum or None))
+
+
+@takes_fields_of(RBD)
 def rbd(
     params: PyTree,
     learning_rate: optax.ScalarOrSchedule,
     *,
-    dim: int = 250,
-    basis: str | AbstractBasis = "hadamard",
-    compartments: str | Label | Partition = "whole",
-    allocate: str = "same",
     seed: int = 0,
-    redraw_every: int = 1,
-    momentum: float = 0.0,
-    scale: str = "unit",
-    error_feedback: bool = False,
-    recent: int = 0,
-    exchange: AbstractExchange = Alone(),  # noqa: B008 (immutable)
+    exchange: AbstractExchange = Alone(),
+    **options: Any,
 ) -> optax.GradientTransformationExtraArgs:
     """Random bases descent: SGD in a random subspace that is redrawn at every step.
 
@@ -39,140 +217,79 @@ def rbd(
     Args:
         params: a pytree of floating-point arrays, or of their `jax.ShapeDtypeStruct`s.
         learning_rate: η, a number or an Optax schedule. RBD moves by about d/D of a gradient step,
-            so a good η is larger than SGD's.
-        dim, basis, compartments, allocate, seed, scale: see `RandomSubspace`.
-        redraw_every: steps between redraws.
-        momentum: decay of the trace of past steps; 0 for none.
-        error_feedback: see `subspace.in_subspace`; a good η is then SGD's or somewhat smaller.
-        recent: so many directions of past steps beside the random ones, see `RecentSubspace`.
+            so a good η is larger than SGD's; with error feedback it is SGD's or somewhat smaller.
+        seed: names the directions, 0 to 2³² - 1.
         exchange: how workers combine coordinates.
+        options: below; see `RandomSubspace`, `RecentSubspace` and `in_subspace`.
 
     Raises:
         InvalidInput: an argument that can't be used; says which and what to do.
     """
-    space = RandomSubspace(
-        params,
-        dim=dim,
-        basis=basis,
-        compartments=compartments,
-        allocate=allocate,
-        redraw_every=redraw_every,
-        scale=scale,
-        seed=seed,
-    )
-    if recent:
-        space = RecentSubspace(space, params, recent)
-    follow = in_subspace(space, None, exchange=exchange, error_feedback=error_feedback)
-    return chain(follow, optax.sgd(learning_rate, momentum or None))
+    return RBD(**options).build(params, Context(learning_rate, seed, exchange))
 
 
+@takes_fields_of(FPD)
 def fpd(
     params: PyTree,
     learning_rate: optax.ScalarOrSchedule,
     *,
-    dim: int = 250,
-    basis: str | AbstractBasis = "hadamard",
-    compartments: str | Label | Partition = "whole",
-    allocate: str = "same",
     seed: int = 0,
-    momentum: float = 0.0,
-    scale: str = "unit",
-    exchange: AbstractExchange = Alone(),  # noqa: B008 (immutable)
+    exchange: AbstractExchange = Alone(),
+    **options: Any,
 ) -> optax.GradientTransformationExtraArgs:
     """Fixed projection descent: SGD in one random subspace, ``θ = θ₀ + P c`` (Li et al. 2018).
 
     Arguments and errors as for `rbd`; momentum acts on the coordinates.
     """
-    space = RandomSubspace(
-        params,
-        dim=dim,
-        basis=basis,
-        compartments=compartments,
-        allocate=allocate,
-        redraw_every=None,
-        scale=scale,
-        seed=seed,
-    )
-    return in_subspace(space, optax.sgd(learning_rate, momentum or None), exchange=exchange)
+    return FPD(**options).build(params, Context(learning_rate, seed, exchange))
 
 
+@takes_fields_of(NES)
 def nes(
     params: PyTree,
     learning_rate: optax.ScalarOrSchedule,
     *,
-    dim: int = 250,
-    basis: str | AbstractBasis = "hadamard",
-    compartments: str | Label | Partition = "whole",
-    allocate: str = "same",
     seed: int = 0,
-    redraw_every: int = 1,
-    momentum: float = 0.0,
-    scale: str = "unit",
-    sigma: float = 0.01,
-    antithetic: bool = False,
-    shaping: str = "ranks",
-    separate_batches: bool = False,
-    exchange: AbstractExchange = Alone(),  # noqa: B008 (immutable)
+    exchange: AbstractExchange = Alone(),
+    **options: Any,
 ) -> optax.GradientTransformationExtraArgs:
-    """Natural evolution strategies: as `rbd`, but slopes are measured by evaluating the loss.
+    """Natural evolution strategies: as `rbd`, but gradients are estimated from losses.
 
     Its ``update`` needs ``params`` and ``value_fn``, the loss as a function of the parameters.
     Lifting a single direction costs as much as lifting all of them with the row bases, so keep to
     ``hadamard``, ``coordinate`` or ``sparse`` unless d is small.
 
-    Args:
-        sigma, antithetic, shaping, separate_batches: see `subspace.optim.estimators.Evolution`.
-
-    Others, and errors, as for `rbd`.
+    Arguments and errors as for `rbd`; see `subspace.Evolution`.
     """
-    space = RandomSubspace(
-        params,
-        dim=dim,
-        basis=basis,
-        compartments=compartments,
-        allocate=allocate,
-        redraw_every=redraw_every,
-        scale=scale,
-        seed=seed,
-    )
-    estimator = Evolution(
-        sigma=sigma, antithetic=antithetic, shaping=shaping, separate_batches=separate_batches
-    )
-    step = in_subspace(space, optax.sgd(learning_rate), estimator=estimator, exchange=exchange)
-    return chain(step, optax.trace(momentum)) if momentum else step
+    return NES(**options).build(params, Context(learning_rate, seed, exchange))
 
 
+@takes_fields_of(RBDInLaw)
 def rbd_in_law(
     params: PyTree,
     learning_rate: optax.ScalarOrSchedule,
     *,
-    dim: int = 250,
-    compartments: str | Label | Partition = "whole",
-    allocate: str = "same",
     seed: int = 0,
-    momentum: float = 0.0,
-    exchange: AbstractExchange = Alone(),  # noqa: B008 (immutable)
+    exchange: AbstractExchange = Alone(),
+    **options: Any,
 ) -> optax.GradientTransformationExtraArgs:
     """`rbd` with ideal normal rows, in law: a step's cost hardly depends on ``dim``.
 
     An instrument for study: there are no coordinates, so workers exchange the gradient's D numbers
     and not d, and a run can't be replayed from what they exchanged.
 
-    Arguments and errors as for `subspace.methods.random.rbd`; momentum too acts as there.
+    Arguments and errors as for `rbd`; momentum too acts as there.
     """
-    average = optax.stateless(lambda grads, params: exchange.mean(grads))
-    law = scale_by_rbd_law(params, dim=dim, compartments=compartments, allocate=allocate, seed=seed)
-    return chain(average, law, optax.sgd(learning_rate, momentum or None))
+    return RBDInLaw(**options).build(params, Context(learning_rate, seed, exchange))
 
 
+@takes_fields_of(SGD)
 def sgd(
     params: PyTree,
     learning_rate: optax.ScalarOrSchedule,
     *,
-    momentum: float = 0.0,
-    exchange: AbstractExchange = Alone(),  # noqa: B008 (immutable)
+    exchange: AbstractExchange = Alone(),
+    **options: Any,
 ) -> optax.GradientTransformationExtraArgs:
     """Plain SGD with the same interface: the yardstick. ``params`` is not used."""
-    del params
-    average = optax.stateless(lambda grads, params: exchange.mean(grads))
-    return chain(average, optax.sgd(learning_rate, momentum or None))
+    return SGD(**options).build(params, Context(learning_rate, exchange=exchange))

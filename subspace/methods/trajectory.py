@@ -1,63 +1,115 @@
-"""Methods in the subspace of a trajectory (DLDR): P-SGD, P-BFGS, P+BFGS, and Newton."""
+"""Methods in the subspace of a trajectory (DLDR), and the one that records it."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import PyTree
 
-from subspace.optim.bfgs import scale_by_bfgs
+from subspace.methods.base import Context, OnTrajectory, register, takes_fields_of
+from subspace.methods.random import SGD
+from subspace.methods.schedule import Decayed, Schedule, momentum
+from subspace.optim.bfgs import PAIRS, scale_by_bfgs
 from subspace.optim.exchange import AbstractExchange, Alone
 from subspace.optim.in_subspace import SubspaceState, chain, in_subspace
-from subspace.optim.linesearch import backtracking
+from subspace.optim.linesearch import ON_FAILURE, backtracking
 from subspace.optim.newton import scale_by_newton
+from subspace.options import option
 from subspace.spaces.base import AbstractSubspace
 
 
-def p_sgd(
-    space: AbstractSubspace,
-    learning_rate: optax.ScalarOrSchedule = 1.0,
-    *,
-    momentum: float = 0.9,
-    exchange: AbstractExchange = Alone(),  # noqa: B008 (immutable)
-) -> optax.GradientTransformationExtraArgs:
-    """P-SGD: SGD with momentum in the principal directions of a trajectory (Li et al. 2022).
+@register("dldr")
+@dataclass(frozen=True, kw_only=True)
+class DLDR(SGD):
+    """SGD that records its trajectory, for psgd, pbfgs or newton to build on."""
 
-    Args:
-        space: from `TrajectorySubspace.fit`; start at the trajectory's first sample.
-        learning_rate: the paper's 1, ×0.1 at epochs 30 and 50.
-        momentum: of the coordinates.
-        exchange: how workers combine coordinates.
-    """
-    return in_subspace(space, optax.sgd(learning_rate, momentum or None), exchange=exchange)
+    defaults: ClassVar = {
+        "epochs": 30,
+        "batch_size": 128,
+        "milestones": (100, 150),
+        "weight_decay": 1e-4,
+        "sample_every": "epoch",
+    }
+
+    momentum: int | float = momentum(0.9)
 
 
-def p_bfgs(
-    space: AbstractSubspace,
-    *,
-    pairs: str = "shared",
-    damping: float = 0.2,
-    on_failure: str = "stay",
-    initial_scaling: bool = True,
-    exchange: AbstractExchange = Alone(),  # noqa: B008 (immutable)
-) -> optax.GradientTransformationExtraArgs:
-    """P-BFGS: BFGS with a backtracking line search in a fixed subspace (Li et al. 2022).
+@register("psgd")
+@dataclass(frozen=True, kw_only=True)
+class PSGD(OnTrajectory):
+    """SGD in the principal directions of a trajectory."""
 
-    Its ``update`` needs ``params``, ``value`` and ``value_fn``. The paper as published:
-    ``pairs="paper", damping=0.0, on_failure="paper", initial_scaling=False``.
+    schedule: ClassVar[type[Schedule]] = Decayed
+    defaults: ClassVar = {"epochs": 40, "batch_size": 128, "milestones": (30, 50)}
 
-    Args:
-        space: fixed; usually from `TrajectorySubspace.fit`.
-        pairs, damping, initial_scaling: see `subspace.optim.bfgs.scale_by_bfgs`.
-        on_failure: see `subspace.optim.linesearch.backtracking`.
-        exchange: how workers combine coordinates and losses.
-    """
-    direction = scale_by_bfgs(pairs=pairs, damping=damping, initial_scaling=initial_scaling)
-    search = backtracking(on_failure=on_failure)
-    return in_subspace(space, chain(direction, optax.scale(-1.0), search), exchange=exchange)
+    momentum: int | float = momentum(0.9)
+
+    def build(
+        self, target: AbstractSubspace, context: Context
+    ) -> optax.GradientTransformationExtraArgs:
+        inner = optax.sgd(context.learning_rate, self.momentum or None)
+        return in_subspace(target, inner, exchange=context.exchange)
+
+
+_SECOND_ORDER = {"epochs": 20, "batch_size": 1024}
+
+
+@register("pbfgs")
+@dataclass(frozen=True, kw_only=True)
+class PBFGS(OnTrajectory):
+    """BFGS in the principal directions of a trajectory."""
+
+    schedule: ClassVar[type[Schedule]] = Schedule
+    defaults: ClassVar = _SECOND_ORDER
+
+    pairs: str = option(
+        "shared", "Gradients of a curvature pair: on a shared batch, or paper.", choices=PAIRS
+    )
+    damping: int | float = option(0.2, "Powell's, of pairs; 0 for none.", least=0, below=1)
+    on_failure: str = option(
+        "stay", "After a failed line search: stay, or paper.", choices=ON_FAILURE
+    )
+    initial_scaling: bool = option(
+        True, "Scale the first inverse Hessian to the first pair's curvature."
+    )
+    alpha: int | float = option(0.0, "Learning rate outside the subspace: P+BFGS.", least=0)
+    momentum: int | float = momentum(0.9)  # outside the subspace, with alpha
+
+    def build(
+        self, target: AbstractSubspace, context: Context
+    ) -> optax.GradientTransformationExtraArgs:
+        direction = scale_by_bfgs(
+            pairs=self.pairs, damping=self.damping, initial_scaling=self.initial_scaling
+        )
+        step = chain(direction, optax.scale(-1.0), backtracking(on_failure=self.on_failure))
+        inside = in_subspace(target, step, exchange=context.exchange)
+        if not self.alpha:
+            return inside
+        return _beside(inside, optax.sgd(self.alpha, self.momentum or None), context.exchange)
+
+
+@register("newton")
+@dataclass(frozen=True, kw_only=True)
+class Newton(OnTrajectory):
+    """Damped Newton steps in the principal directions of a trajectory."""
+
+    schedule: ClassVar[type[Schedule]] = Schedule
+    defaults: ClassVar = _SECOND_ORDER
+
+    damping: int | float = option(
+        1e-3, "Added to the Hessian, relative to its largest eigenvalue.", above=0
+    )
+
+    def build(
+        self, target: AbstractSubspace, context: Context
+    ) -> optax.GradientTransformationExtraArgs:
+        direction = scale_by_newton(damping=self.damping)
+        step = chain(direction, optax.scale(-1.0), backtracking())
+        return in_subspace(target, step, exchange=context.exchange)
 
 
 class PPlusBFGSState(NamedTuple):
@@ -67,39 +119,12 @@ class PPlusBFGSState(NamedTuple):
     outside: optax.OptState
 
 
-def p_plus_bfgs(
-    space: AbstractSubspace,
-    *,
-    alpha: float = 0.0,
-    momentum: float = 0.9,
-    pairs: str = "shared",
-    damping: float = 0.2,
-    on_failure: str = "stay",
-    initial_scaling: bool = True,
-    exchange: AbstractExchange = Alone(),  # noqa: B008 (immutable)
+def _beside(
+    inside: optax.GradientTransformationExtraArgs,
+    outside: optax.GradientTransformation,
+    exchange: AbstractExchange,
 ) -> optax.GradientTransformationExtraArgs:
-    """P+BFGS: P-BFGS inside the subspace, and SGD on what the subspace leaves of the gradient.
-
-    ``θ ← θ + p - α trace(g - P Pᵀ g)`` with p the step of `p_bfgs` (Li et al. 2022). Workers
-    exchange D numbers for the second term.
-
-    Args:
-        alpha: α, the learning rate outside the subspace; at 0 this is `p_bfgs`.
-        momentum: of the trace outside.
-
-    Others as for `p_bfgs`.
-    """
-    inside = p_bfgs(
-        space,
-        pairs=pairs,
-        damping=damping,
-        on_failure=on_failure,
-        initial_scaling=initial_scaling,
-        exchange=exchange,
-    )
-    if not alpha:
-        return inside
-    outside = optax.sgd(alpha, momentum or None)
+    """A step in a subspace, and another one along what the subspace leaves of the gradient."""
 
     def init(params: PyTree) -> PPlusBFGSState:
         return PPlusBFGSState(inside.init(params), outside.init(params))  # pyright: ignore
@@ -116,22 +141,64 @@ def p_plus_bfgs(
     return optax.GradientTransformationExtraArgs(init, update)  # pyright: ignore
 
 
-def p_newton(
+@takes_fields_of(PSGD)
+def p_sgd(
     space: AbstractSubspace,
+    learning_rate: optax.ScalarOrSchedule = 1.0,
     *,
-    damping: float = 1e-3,
-    exchange: AbstractExchange = Alone(),  # noqa: B008 (immutable)
+    exchange: AbstractExchange = Alone(),
+    **options: Any,
+) -> optax.GradientTransformationExtraArgs:
+    """P-SGD: SGD with momentum in the principal directions of a trajectory (Li et al. 2022).
+
+    Args:
+        space: from `TrajectorySubspace.fit`; start at the trajectory's first sample.
+        learning_rate: the paper's 1, ×0.1 at epochs 30 and 50.
+        exchange: how workers combine coordinates.
+        options: below.
+    """
+    return PSGD(**options).build(space, Context(learning_rate, exchange=exchange))
+
+
+@takes_fields_of(PBFGS, but=("alpha", "momentum"))
+def p_bfgs(
+    space: AbstractSubspace, *, exchange: AbstractExchange = Alone(), **options: Any
+) -> optax.GradientTransformationExtraArgs:
+    """P-BFGS: BFGS with a backtracking line search in a fixed subspace (Li et al. 2022).
+
+    Its ``update`` needs ``params``, ``value`` and ``value_fn``. The paper as published:
+    ``pairs="paper", damping=0.0, on_failure="paper", initial_scaling=False``.
+
+    Args:
+        space: fixed; usually from `TrajectorySubspace.fit`.
+        exchange: how workers combine coordinates and losses.
+        options: below; see `subspace.optim.bfgs.scale_by_bfgs` and
+            `subspace.optim.linesearch.backtracking`.
+    """
+    return PBFGS(**options).build(space, Context(exchange=exchange))
+
+
+@takes_fields_of(PBFGS)
+def p_plus_bfgs(
+    space: AbstractSubspace, *, exchange: AbstractExchange = Alone(), **options: Any
+) -> optax.GradientTransformationExtraArgs:
+    """P+BFGS: P-BFGS inside the subspace, and SGD on what the subspace leaves of the gradient.
+
+    ``θ ← θ + p - α trace(g - P Pᵀ g)`` with p the step of `p_bfgs` (Li et al. 2022); at α = 0 it is
+    `p_bfgs`. Workers exchange D numbers for the second term.
+
+    Arguments as for `p_bfgs`.
+    """
+    return PBFGS(**options).build(space, Context(exchange=exchange))
+
+
+@takes_fields_of(Newton)
+def p_newton(
+    space: AbstractSubspace, *, exchange: AbstractExchange = Alone(), **options: Any
 ) -> optax.GradientTransformationExtraArgs:
     """Damped Newton steps with a backtracking line search in a fixed subspace of d ≤ 64 or so.
 
     As `p_bfgs`, with the exact Hessian of the mini-batch's loss in the d coordinates instead of an
     estimate. Its ``update`` needs ``params``, ``value`` and ``value_fn``.
-
-    Args:
-        space: fixed; usually from `TrajectorySubspace.fit`.
-        damping: see `subspace.optim.newton.scale_by_newton`.
-        exchange: how workers combine coordinates and losses.
     """
-    direction = scale_by_newton(damping=damping)
-    search = backtracking()
-    return in_subspace(space, chain(direction, optax.scale(-1.0), search), exchange=exchange)
+    return Newton(**options).build(space, Context(exchange=exchange))

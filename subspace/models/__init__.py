@@ -7,7 +7,6 @@ is made: ``from subspace.models.vgg import vgg`` has the arguments that it takes
 
 from __future__ import annotations
 
-import difflib
 import functools
 import importlib
 from collections.abc import Callable
@@ -16,9 +15,9 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree, Shaped
 
-from subspace.errors import InvalidInput
+from subspace.errors import InvalidInput, lookup
 from subspace.models.cnn import CNN
 from subspace.models.fc import FC
 from subspace.models.layers import Conv, Dense
@@ -52,11 +51,13 @@ class ModelEntry(NamedTuple):
         description: one line for people.
         make: ``make(in_shape, classes, *, key)``, which returns an Equinox module.
         source: the paper, by its arXiv number, or whatever says where it is from.
+        takes: ``"images"`` (height, width, channels), ``"tokens"`` (count,), or ``"any"`` shape.
     """
 
     description: str
     make: Callable[..., eqx.Module]
     source: str = ""
+    takes: str = "images"
 
 
 def _of(family: str, maker: str, **arguments: Any) -> Callable[..., eqx.Module]:
@@ -78,7 +79,7 @@ def _option_a(blocks: int) -> ModelEntry:
 
 
 MODELS: dict[str, ModelEntry] = {
-    "fc": ModelEntry("fully connected, one hidden layer of 128 units", FC, "2011.04720"),
+    "fc": ModelEntry("fully connected, one hidden layer of 128 units", FC, "2011.04720", "any"),
     "cnn": ModelEntry("three 3x3 convolutions and a hidden layer of 64 units", CNN, "2011.04720"),
     "resnet8": ModelEntry(
         "residual network of 8 layers, batch normalisation", ResNet, "2011.04720"
@@ -139,6 +140,9 @@ MODELS: dict[str, ModelEntry] = {
     "vit": ModelEntry(
         "vision transformer, patches of 4x4 pixels", _of("transformer", "ViT"), "2010.11929"
     ),
+    "decoder": ModelEntry(
+        "language model, GPT-2's blocks", _of("transformer", "decoder"), "", "tokens"
+    ),
 }
 """What ``build`` takes; put your own in."""
 
@@ -150,7 +154,7 @@ def build(
 
     Args:
         name: one of ``MODELS``.
-        in_shape: ``(height, width, channels)`` of an image.
+        in_shape: of an example, such as ``(height, width, channels)``.
         classes: how many logits the model returns.
         key: from ``jax.random.key``; the same key makes the same model.
 
@@ -160,28 +164,28 @@ def build(
     Raises:
         InvalidInput: there is no such model, or the images don't suit it.
     """
-    _check_name(name)
-    _check_sizes(in_shape, classes)
-    return eqx.nn.make_with_state(MODELS[name].make)(in_shape, classes, key=key)
+    entry = lookup("model", name, MODELS)
+    _check_sizes(entry, in_shape, classes)
+    return eqx.nn.make_with_state(entry.make)(in_shape, classes, key=key)
 
 
 def apply(
-    model: PyTree, state: PyTree, images: Float[Array, "batch ..."]
+    model: PyTree, state: PyTree, inputs: Shaped[Array, "batch ..."]
 ) -> tuple[Float[Array, "batch ..."], PyTree]:
-    """The logits of a batch, whether or not the model has state.
+    """The outputs of a batch, such as logits, whether or not the model has state.
 
-    Your own model works as well. Without state it is called as ``model(image) -> logits``; with
-    state (any leaves in ``state``) as ``model(image, state) -> (logits, state)``, on a ``vmap``
+    Your own model works as well. Without state it is called as ``model(x) -> output``; with
+    state (any leaves in ``state``) as ``model(x, state) -> (output, state)``, on a ``vmap``
     axis named ``"batch"``, over which it has to average what it puts into the new state.
 
     Returns:
-        Logits, of shape ``(batch, classes)`` for the models here, and the new state: the old one
-        for a model without state or in inference mode.
+        Outputs, of shape ``(batch, classes)`` for the models of images, and the new state: the
+        old one for a model without state or in inference mode.
     """
     if not jax.tree.leaves(state):
-        return jax.vmap(model)(images), state
+        return jax.vmap(model)(inputs), state
     batched = jax.vmap(model, axis_name="batch", in_axes=(0, None), out_axes=(0, None))
-    return batched(images, state)
+    return batched(inputs, state)
 
 
 def parameter_count(model: PyTree) -> int:
@@ -201,22 +205,17 @@ def size(name: str, in_shape: tuple[int, int, int], classes: int) -> int:
     return sum(leaf.size for leaf in arrays if jnp.issubdtype(leaf.dtype, jnp.floating))
 
 
-def _check_name(name: str) -> None:
-    if name in MODELS:
-        return
-    near = difflib.get_close_matches(name.lower(), MODELS, n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
-    raise InvalidInput(
-        "model", f"there is no model {name!r}; {hint}choose from {', '.join(MODELS)}"
-    )
+_AXES = {"images": 3, "tokens": 1}
+_SHAPES = {
+    "images": "images of (height, width, channels), each at least 1; one channel for grey ones",
+    "tokens": "windows of (tokens,)",
+}
 
 
-def _check_sizes(in_shape: tuple[int, ...], classes: int) -> None:
-    if len(in_shape) != 3 or min(in_shape) < 1:
-        raise InvalidInput(
-            "model",
-            f"images have to be (height, width, channels), each at least 1, and are {in_shape}; "
-            "reshape them, with one channel for grey images",
-        )
+def _check_sizes(entry: ModelEntry, in_shape: tuple[int, ...], classes: int) -> None:
+    axes = _AXES.get(entry.takes, len(in_shape))
+    if len(in_shape) != axes or min(in_shape, default=1) < 1:
+        what = _SHAPES.get(entry.takes, "examples of any shape, each side at least 1")
+        raise InvalidInput("model", f"takes {what}, and the examples are {in_shape}")
     if classes < 1:
         raise InvalidInput("model", f"a model needs at least one class, got {classes}")

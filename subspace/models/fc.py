@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import equinox as eqx
 import jax
 from jaxtyping import Array, Float, PRNGKeyArray
@@ -18,13 +20,12 @@ class FC(eqx.Module):
     hidden: Dense
     output: Dense
 
-    def __init__(self, in_shape: tuple[int, int, int], classes: int, *, key: PRNGKeyArray):
-        """A network for images of shape ``in_shape = (height, width, channels)``."""
-        height, width, channels = in_shape
+    def __init__(self, in_shape: tuple[int, ...], classes: int, *, key: PRNGKeyArray):
+        """A network for examples of shape ``in_shape``, such as ``(height, width, channels)``."""
         keys = jax.random.split(key)
-        self.hidden = Dense(height * width * channels, 128, key=keys[0])
+        self.hidden = Dense(math.prod(in_shape), 128, key=keys[0])
         self.output = Dense(128, classes, key=keys[1])
 
-    def __call__(self, x: Float[Array, "height width channels"]) -> Float[Array, " classes"]:
-        """The logits of one image."""
+    def __call__(self, x: Float[Array, "*shape"]) -> Float[Array, " classes"]:
+        """The logits of one example."""
         return self.output(jax.nn.relu(self.hidden(x.reshape(-1))))

@@ -159,5 +159,10 @@ class Block(eqx.Module):
         return x + self.narrow(jax.nn.gelu(self.widen(jax.vmap(self.second_norm)(x))))
 
 
+def decoder(in_shape: tuple[int, ...], vocabulary: int, *, key: PRNGKeyArray) -> Decoder:
+    """A `Decoder` for windows of ``in_shape = (tokens,)``."""
+    return Decoder(vocabulary, in_shape[0], key=key)
+
+
 def _small(key: PRNGKeyArray, shape: tuple[int, int]) -> Tokens:
     return 0.02 * jax.random.normal(key, shape, jnp.float32)

@@ -52,7 +52,7 @@ def keep(
     rows: Rows,
     count: int,
     key: Key[Array, ""],
-    exchange: AbstractExchange = Alone(),  # noqa: B008 (immutable)
+    exchange: AbstractExchange = Alone(),
 ) -> Kept:
     """r of n rows, and how they stand for all.
 

@@ -44,7 +44,7 @@ class LawState(NamedTuple):
 def scale_by_rbd_law(
     params: PyTree,
     *,
-    dim: int = 250,
+    dim: int,
     compartments: str | Label | Partition = "whole",
     allocate: str = "same",
     seed: int = 0,

@@ -1,1 +1,16 @@
 """One run from request to summary, and what can be made of a finished one."""
+
+from __future__ import annotations
+
+from subspace.run.execute import (
+    Saved,
+    check_plot,
+    compare,
+    evaluate,
+    execute,
+    load,
+    request,
+    saved,
+)
+
+__all__ = ["Saved", "check_plot", "compare", "evaluate", "execute", "load", "request", "saved"]

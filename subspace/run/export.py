@@ -7,7 +7,7 @@ redrawn (RBD) it is the coordinates of every step, which `--log-coordinates` kep
 from __future__ import annotations
 
 import hashlib
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from subspace.config.phase import Phase
-from subspace.config.run import TASK, RunConfig
+from subspace.config.phase import fields_of_phase
+from subspace.config.run import SHARED, RunConfig
 from subspace.data.dataset import Dataset, Split
-from subspace.errors import InvalidInput
+from subspace.errors import InvalidInput, lookup
+from subspace.methods import METHODS
 from subspace.optim.in_subspace import subspace_state
+from subspace.run.execute import saved
 from subspace.run.replay import all_slopes, at_its_start, parameters
-from subspace.run.run import saved
 from subspace.spaces.base import AbstractSubspace, Coords
 from subspace.spaces.random import RandomSubspace
 from subspace.store import weights_file
@@ -138,12 +139,12 @@ def _described(
 
 def _fixed_space(trainer: Trainer) -> AbstractSubspace | None:
     """The subspace of a run that stays in one; None if it is redrawn."""
-    span, *others = trainer.spans
+    place, *others = trainer.phases
     params = trainer.weights.params
-    optimizer = trainer.optimizer(span, params, trainer.exchange(span.phase))
+    optimizer = trainer.optimizer(place, params, trainer.exchange(place.phase))
     state = subspace_state(jax.eval_shape(optimizer.init, params))
     if state is None:
-        raise InvalidInput("run", f"{span.phase.method} trains in no subspace; use --whole")
+        raise InvalidInput("run", f"{place.phase.method.name} trains in no subspace; use --whole")
     space = state.space
     if others or not isinstance(space, RandomSubspace) or space.redraw_every is not None:
         return None
@@ -185,10 +186,10 @@ def _about(trainer: Trainer) -> dict[str, Any]:
     """What has to be known to build the same trainer without the data."""
     dataset = trainer.dataset
     return {
-        "config": _without_none(trainer.config.to_json() | {"data_dir": None, "source": None}),
-        "examples": len(dataset.train.labels),
+        "config": _lean(trainer.config.to_json() | {"data_dir": None, "source": None}),
+        "examples": len(dataset.train.targets),
         "shape": list(dataset.shape),
-        "classes": dataset.classes,
+        "outputs": dataset.outputs,
         "base": _digest(trainer.weights.params),
     }
 
@@ -197,26 +198,30 @@ def _task(about: dict[str, Any], file: Path) -> tuple[RunConfig, Dataset]:
     """The run, and data of the same sizes."""
     try:
         shape, count = tuple(about["shape"]), int(about["examples"])
-        images = np.broadcast_to(np.uint8(0), (count, *shape))
-        train = Split(images, np.broadcast_to(np.int32(0), (count,)))
-        none = Split(images[:0], train.labels[:0])
-        record = dict.fromkeys(TASK) | about["config"]
-        every = [field.name for field in fields(Phase)]
-        phases = [dict.fromkeys(every) | phase for phase in record["phases"]]
-        config = RunConfig.from_json(record | {"phases": phases})
-        name, classes = config.dataset, int(about["classes"])
-        return config, Dataset(name, "", classes, train, none, none)
+        inputs = np.broadcast_to(np.uint8(0), (count, *shape))
+        train = Split(inputs, np.broadcast_to(np.int32(0), (count,)))
+        none = Split(inputs[:0], train.targets[:0])
+        config = RunConfig.from_json(_whole(about["config"]))
+        return config, Dataset(config.dataset, "", int(about["outputs"]), train, none, none)
     except (KeyError, TypeError, ValueError, InvalidInput):
         raise InvalidInput(
             "file", f"{file} has no seeds and coordinates; make it with subspace export"
         ) from None
 
 
-def _without_none(record: dict[str, Any]) -> dict[str, Any]:
-    """A record with fewer words, of the run and of its phases."""
-    kept = {name: value for name, value in record.items() if value is not None}
-    phases = [{k: v for k, v in phase.items() if v is not None} for phase in kept["phases"]]
-    return kept | {"phases": phases}
+def _lean(record: dict[str, Any]) -> dict[str, Any]:
+    """A configuration without what is None, in fewer bytes."""
+    phases = [{k: v for k, v in phase.items() if v is not None} for phase in record["phases"]]
+    return {k: v for k, v in record.items() if v is not None} | {"phases": phases}
+
+
+def _whole(record: dict[str, Any]) -> dict[str, Any]:
+    """The inverse of `_lean`."""
+    phases = [
+        dict.fromkeys(fields_of_phase(lookup("method", phase["method"], METHODS))) | phase
+        for phase in record["phases"]
+    ]
+    return dict.fromkeys(SHARED) | record | {"phases": phases}
 
 
 def _digest(params: PyTree) -> str:

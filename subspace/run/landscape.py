@@ -89,7 +89,7 @@ def losses_along(
         for distance in distances:
             moved = optax.tree.add_scale(weights.params, np.float32(distance), direction)
             placed = trainer.placed(weights._replace(params=moved))
-            here.append(trainer.evaluate(placed, split)[0])
+            here.append(trainer.evaluate(placed, split)["loss"])
         rows.append(here)
     return np.asarray(rows)
 
@@ -132,9 +132,9 @@ def correlations(
 
 def gradient_at(trainer: Trainer, weights: Weights) -> PyTree:
     """The gradient of the first mini-batch of a run's last phase."""
-    span = trainer.spans[-1]
-    gradient = make_gradient(trainer.task(span, optax.with_extra_args_support(optax.identity())))
-    split, order = trainer.dataset.train, trainer.order(span, span.first_epoch)
-    state = TrainState(*weights, (), jnp.int32(span.first_step), no_meters())
-    examples = np.asarray(split.images), np.asarray(split.labels), order
-    return gradient(trainer.placed(state), *trainer.placed(examples))
+    place = trainer.phases[-1]
+    plan = trainer.plan(place, optax.with_extra_args_support(optax.identity()))
+    split, order = trainer.dataset.train, trainer.order(place, place.first_epoch)
+    state = TrainState(*weights, (), jnp.int32(place.first_step), no_meters(trainer.task))
+    examples = np.asarray(split.inputs), np.asarray(split.targets), order
+    return make_gradient(plan)(trainer.placed(state), *trainer.placed(examples))

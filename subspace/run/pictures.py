@@ -10,26 +10,32 @@ from typing import Any
 import numpy as np
 
 from subspace.plots import new_figure, write_figure
+from subspace.tasks import Metric
 
 
 def plot_curves(
-    file: Path, runs: Sequence[tuple[str, Sequence[Mapping[str, Any]]]], title: str = ""
+    file: Path,
+    runs: Sequence[tuple[str, Sequence[Mapping[str, Any]]]],
+    metrics: Sequence[Metric],
+    title: str = "",
 ) -> None:
-    """Draws loss and accuracy against epochs, one colour a run, and writes a PNG.
+    """Draws a task's metrics against epochs, one colour a run, and writes a PNG.
 
     Args:
         file: where; replaced whole.
         runs: (label, the epochs' records) of each.
-        title: above both panels.
+        metrics: a panel each, at most two; the loss before others.
+        title: above the panels.
     """
+    shown = sorted(metrics[:2], key=lambda metric: metric.name != "loss")
     figure = new_figure()
-    panels = figure.subplots(1, 2)
-    for panel, quantity in zip(panels, ("loss", "accuracy"), strict=True):
+    panels = figure.subplots(1, len(shown), squeeze=False)[0]
+    for panel, metric in zip(panels, shown, strict=True):
         for i, (label, records) in enumerate(runs):
-            _curve(panel, f"C{i}", label, records, quantity)
+            _curve(panel, f"C{i}", label, records, metric)
             _boundaries(panel, "grey" if len(runs) == 1 else f"C{i}", records, not label)
         panel.set_xlabel("epoch")
-        panel.set_ylabel(quantity if quantity == "accuracy" else "cross-entropy loss (nats)")
+        panel.set_ylabel(metric.title)
         panel.grid(alpha=0.3)
         panel.xaxis.get_major_locator().set_params(integer=True)
         panel.legend(fontsize="small")
@@ -37,17 +43,18 @@ def plot_curves(
 
 
 def _curve(
-    panel: Any, colour: str, label: str, records: Sequence[Mapping[str, Any]], quantity: str
+    panel: Any, colour: str, label: str, records: Sequence[Mapping[str, Any]], metric: Metric
 ) -> None:
     """Training dashed, validation solid."""
     epochs = [record["epoch"] for record in records]
-    lines = [("train", "--"), ("validation", "-")]
-    for split, style in lines:
-        values = [record.get(f"{split}_{quantity}") for record in records]
-        if values and None not in values:
+    factor = 100 if metric.unit == "%" else 1
+    for split, style in (("train", "--"), ("validation", "-")):
+        name = f"{split}_{metric.name}"
+        if records and all(record.get(name) is not None for record in records):
+            values = [factor * record[name] for record in records]
             marker = "o" if len(values) == 1 else None
-            name = " ".join(filter(None, (label, split)))
-            panel.plot(epochs, values, style, color=colour, marker=marker, label=name)
+            text = " ".join(filter(None, (label, split)))
+            panel.plot(epochs, values, style, color=colour, marker=marker, label=text)
 
 
 def _boundaries(panel: Any, colour: str, records: Sequence[Mapping[str, Any]], named: bool) -> None:

@@ -18,13 +18,13 @@ from jaxtyping import Array, Float, PyTree
 from subspace.errors import InvalidInput, in_phase
 from subspace.optim.exchange import AbstractExchange, OneWorker
 from subspace.optim.in_subspace import subspace_state
-from subspace.run.run import load
+from subspace.run.execute import load
 from subspace.spaces.base import AbstractSubspace, Coords
 from subspace.store.checkpoint import Checkpoints, named
 from subspace.store.coordinate_log import CoordinateLog
 from subspace.store.folder import RunFolder, check_new_file
 from subspace.store.source import read_source
-from subspace.train.running import Span, dimensions
+from subspace.train.running import PlacedPhase, dimensions
 from subspace.train.trainer import Trainer
 
 _T = TypeVar("_T", bound=Any)
@@ -115,17 +115,17 @@ def all_slopes(
 ) -> list[Float[np.ndarray, "_ _"]]:
     """The coordinates of every phase, up to a step or the first record that isn't whole."""
     found = []
-    for span in trainer.spans:
-        with in_phase(span.index, span.phase.method):
-            if not span.phase.log_coordinates:
+    for place in trainer.phases:
+        with in_phase(place.index, place.phase.method.name):
+            if not place.phase.logs_coordinates:
                 raise InvalidInput("run", "has no coordinates; run it with --log-coordinates")
         params = trainer.weights.params
-        optimizer = trainer.optimizer(span, params, trainer.exchange(span.phase))
-        size = dimensions(span.phase, optimizer, params)
-        log = CoordinateLog(folder.coordinates_file(span.index), size, span.first_step)
-        end = span.end_step if stop is None else min(stop, span.end_step)
-        found.append(log.read()[: max(0, end - span.first_step)])
-        if len(found[-1]) < span.end_step - span.first_step:
+        optimizer = trainer.optimizer(place, params, trainer.exchange(place.phase))
+        size = dimensions(place.phase.method, optimizer, params)
+        log = CoordinateLog(folder.coordinates_file(place.index), size, place.first_step)
+        end = place.end_step if stop is None else min(stop, place.end_step)
+        found.append(log.read()[: max(0, end - place.first_step)])
+        if len(found[-1]) < place.end_step - place.first_step:
             break
     return found
 
@@ -135,8 +135,8 @@ def _path(
 ) -> Iterator[tuple[int, PyTree]]:
     """The parameters at some steps, in order; they are valid until the next ones are asked for."""
     params, done, waiting = trainer.weights.params, 0, list(stops)
-    for span, rows in zip(trainer.spans, slopes, strict=False):
-        step, state = _replay_step(trainer, span)
+    for place, rows in zip(trainer.phases, slopes, strict=False):
+        step, state = _replay_step(trainer, place)
         params, state = jax.tree.map(jnp.array, (params, state(params)))
         for row in rows:
             if waiting and waiting[0] == done:
@@ -149,17 +149,17 @@ def _path(
         yield waiting[0], params
 
 
-def _replay_step(trainer: Trainer, span: Span) -> tuple[Any, Any]:
+def _replay_step(trainer: Trainer, place: PlacedPhase) -> tuple[Any, Any]:
     """A step from coordinates, compiled, and what makes a phase's first optimizer state."""
-    exchange = trainer.exchange(span.phase)
+    exchange = trainer.exchange(place.phase)
     target = jax.eval_shape(lambda: trainer.weights.params)
-    init = trainer.optimizer(span, target, exchange).init
+    init = trainer.optimizer(place, target, exchange).init
     state = subspace_state(jax.eval_shape(init, target))
     assert state is not None
     unravel = ravel_pytree(jax.tree.map(lambda z: jnp.zeros(z.shape, z.dtype), state.slope))[1]
 
     def step(params: PyTree, state: Any, slope: Float[Array, " d"]) -> tuple[PyTree, Any]:
-        known = trainer.optimizer(span, target, _Agreed(exchange, unravel(slope)))
+        known = trainer.optimizer(place, target, _Agreed(exchange, unravel(slope)))
         unknown = jax.tree.map(jnp.zeros_like, params)
         updates, state = known.update(unknown, state, params, value_fn=lambda *_: jnp.float32(0))
         return optax.apply_updates(params, updates), state

@@ -8,27 +8,18 @@ from importlib import metadata
 from typing import Any
 
 import jax
-from jaxtyping import PyTree
 
 from subspace.natural.capture import others
-from subspace.train.running import Span
+from subspace.train.running import PlacedPhase
 from subspace.train.trainer import Trainer
 
 _PACKAGES = ("subspace-jax", "jax", "jaxlib", "equinox", "optax", "orbax-checkpoint", "numpy")
 
 
-_FIGURES = (
-    "train_loss",
-    "train_accuracy",
-    "validation_loss",
-    "validation_accuracy",
-    "test_loss",
-    "test_accuracy",
-    "seconds",
-    "examples_per_second",
-)
-
 _COUNTS = ("searches", "failed_searches", "refreshes", "kid_refreshes", "kis_refreshes")
+_SPLITS = ("train", "validation", "test")
+_OF_LAST = ("basis", "compartments", "allocate", "momentum", "weight_decay")
+"""Settings of the last phase that a summary names, None where they don't apply."""
 
 
 def summarize(
@@ -36,14 +27,18 @@ def summarize(
 ) -> dict[str, Any]:
     """The figures of a finished run: what summary.json holds.
 
-    Losses are mean cross-entropy in nats, accuracies fractions; the training figures are running
-    means over the last epoch, the others are of the final parameters. ``examples_per_second``
-    counts training steps of the last phase only, without compilation;
-    ``best_validation_accuracy`` is the highest at the end of an epoch. Of a run of several phases
-    the settings are the last one's, and ``phases`` holds those of each, with its last figures.
+    ``metrics`` are the task's, each as (name, unit, whether high is good), the one that runs are
+    compared by first; for every one there are ``train_NAME``, a running mean over the last epoch,
+    ``validation_NAME`` and ``test_NAME``, of the final parameters. ``best_validation_NAME`` is the
+    best of the first one at the end of an epoch. ``examples_per_second`` counts training steps of
+    the last phase only, without compilation. Of a run of several phases the settings are the last
+    one's, and ``phases`` holds those of each, with its last figures.
     """
     config, last = trainer.config, trainer.config.phases[-1]
+    first = trainer.task.metrics[0]
     record = {
+        "task": config.task,
+        "metrics": [list(metric) for metric in trainer.task.metrics],
         "method": config.methods,
         "dataset": config.dataset,
         "dataset_version": trainer.dataset.version,
@@ -51,36 +46,43 @@ def summarize(
         "parameters": trainer.parameters,
         "dimensions": results["dimensions"],
         "compression": trainer.parameters / results["dimensions"],
-        "basis": last.basis,
-        "compartments": last.compartments,
-        "allocate": last.allocate,
         "seed": config.seed,
         "epochs": config.epochs,
         "steps": results["step"],
         "batch_size": last.batch_size,
         "learning_rate": last.learning_rate,
-        "momentum": last.momentum,
-        "weight_decay": last.weight_decay,
         "augment": config.augment,
         "label_noise": config.label_noise,
         "source": config.source,
     }
-    figures = {name: results.get(name) for name in _FIGURES}
-    held_out = [one["validation_accuracy"] for one in records if "validation_accuracy" in one]
-    figures["best_validation_accuracy"] = max(held_out, default=None)
+    record |= {name: last.values.get(name) for name in _OF_LAST}
+    figures = {name: results.get(name) for name in _figures(trainer)}
+    held_out = [
+        one[f"validation_{first.name}"] for one in records if f"validation_{first.name}" in one
+    ]
+    best = max if first.maximise else min
+    figures[f"best_validation_{first.name}"] = best(held_out, default=None)
     ends = [*records[:-1], results]
-    phases = [_phase(span, ends, trainer.weights.params) for span in trainer.spans]
+    phases = [_phase(trainer, place, ends) for place in trainer.phases]
     return record | figures | {"phases": phases, "device": device(), "versions": versions()}
 
 
-def _phase(span: Span, records: Sequence[Mapping[str, Any]], params: PyTree) -> dict[str, Any]:
+def _figures(trainer: Trainer) -> list[str]:
+    found = [f"{split}_{metric.name}" for split in _SPLITS for metric in trainer.task.metrics]
+    return [*found, "seconds", "examples_per_second"]
+
+
+def _phase(
+    trainer: Trainer, place: PlacedPhase, records: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
     """What was set for a phase, and the figures of its last epoch."""
-    settings = {name: value for name, value in span.phase.to_json().items() if value is not None}
-    ends = [record for record in records if record["epoch"] == span.end_epoch]
-    shown = (*_FIGURES, *_COUNTS)
+    phase = place.phase
+    settings = {"method": phase.method.name, **phase.values}
+    ends = [record for record in records if record.get("epoch") == place.end_epoch]
+    shown = (*_figures(trainer), *_COUNTS)
     found = {name: end[name] for end in ends for name in shown if name in end}
-    if "refresh" in settings:
-        found["without_curvature"] = others(params)
+    if phase.method.needs_rows:
+        found["without_curvature"] = others(trainer.weights.params)
     return settings | found
 
 

@@ -13,12 +13,17 @@ from jaxtyping import Array, Int, Key, PyTree, UInt32
 
 from subspace.basis import get_basis
 from subspace.basis.base import AbstractBasis
-from subspace.errors import InvalidInput
+from subspace.errors import InvalidInput, one_of
 from subspace.spaces.base import AbstractSubspace, Coords
 from subspace.spaces.partition import Label, Partition, divide
 from subspace.spaces.partition import allocate as allocate_dims
 
 _WORKERS = 2**31  # no compartment's number
+
+DIM = 250
+"""The papers' d, and the default everywhere."""
+
+SCALES = ("unit", "paper")
 
 
 @final
@@ -45,7 +50,7 @@ class RandomSubspace(AbstractSubspace):
         self,
         params: PyTree,
         *,
-        dim: int = 250,
+        dim: int = DIM,
         basis: str | AbstractBasis = "hadamard",
         compartments: str | Label | Partition = "whole",
         allocate: str = "same",
@@ -166,9 +171,8 @@ def _replaced(space: RandomSubspace, **fields: Any) -> RandomSubspace:
 
 def _scales(scale: str, sizes: dict[str, int], basis: AbstractBasis) -> tuple[float, ...]:
     """The factor on each compartment's unit directions."""
+    one_of("scale", scale, SCALES)
     if scale == "unit":
         return (1.0,) * len(sizes)
-    if scale == "paper":
-        total = sum(sizes.values())
-        return tuple(basis.entry_rms * (q / total) ** 0.5 for q in sizes.values())
-    raise InvalidInput("scale", f"unknown scale {scale!r}; use unit or paper")
+    total = sum(sizes.values())
+    return tuple(basis.entry_rms * (q / total) ** 0.5 for q in sizes.values())

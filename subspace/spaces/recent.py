@@ -16,6 +16,7 @@ from subspace.spaces.base import AbstractSubspace, Coords
 from subspace.spaces.random import RandomSubspace
 
 _NAME = "(recent)"
+MOST_RECENT = 6  # decays are 1 - 10⁻ᵏ, and 1 - 10⁻⁷ is 1 to float32
 _PARALLEL = 1e-3  # the least part of a mean that is to be new
 
 
@@ -43,8 +44,8 @@ class RecentSubspace(AbstractSubspace):
         Raises:
             InvalidInput: there are to be none or more than 6, or ``space`` isn't redrawn each step.
         """
-        if not 1 <= count <= 6:  # 1 - 10⁻⁷ is 1 to float32
-            raise InvalidInput("recent", f"must be from 0 to 6 directions, got {count}")
+        if not 1 <= count <= MOST_RECENT:
+            raise InvalidInput("recent", f"must be from 0 to {MOST_RECENT} directions, got {count}")
         if space.redraw_every != 1:
             raise InvalidInput("recent", "goes with redraw_every=1 only")
         size = sum(leaf.size for leaf in jax.tree.leaves(params))

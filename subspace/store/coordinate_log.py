@@ -51,6 +51,10 @@ class CoordinateLog:
             file.flush()
             os.fsync(file.fileno())
 
+    def clear(self) -> None:
+        """Forgets all records."""
+        self.file.unlink(missing_ok=True)
+
     def cut(self, step: int) -> None:
         """Forgets the records after a step.
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from subspace.config.run import MAY_CHANGE, TASK, RunConfig
+from subspace.config.run import MAY_CHANGE, SHARED, RunConfig
 from subspace.errors import InvalidInput
 
 
@@ -180,7 +180,10 @@ def resume_config(stored: RunConfig, given: dict[str, Any]) -> RunConfig:
     if given.pop("preset", None) is not None:
         raise InvalidInput("preset", "the run to resume has its settings already; leave it out")
     for name, value in given.items():
-        have = getattr(stored if name in TASK else first, name)
+        if name == "method":
+            have = first.method.name
+        else:
+            have = getattr(stored, name) if name in SHARED else first.values.get(name)
         if value is None or value == have:
             continue
         if name == "epochs" and len(stored.phases) > 1:
@@ -191,10 +194,9 @@ def resume_config(stored: RunConfig, given: dict[str, Any]) -> RunConfig:
             raise InvalidInput(name, f"the run to resume has {have}, not {value}; leave it out")
         changes[name] = value
     if "epochs" in changes:
-        changes["phases"] = (replace(first, epochs=changes.pop("epochs")),)
-    config = replace(stored, **changes)
-    config.validate()
-    return config
+        schedule = replace(first.schedule, epochs=changes.pop("epochs"))
+        changes["phases"] = (replace(first, schedule=schedule),)
+    return replace(stored, **changes)
 
 
 def write_json(path: Path, record: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from subspace.store.folder import RunFolder
 from subspace.store.samples import read_rows
 from subspace.store.weights import TakenOver, Weights
 
-_SAME = ("dataset", "model", "validation", "seed")
+_SAME = ("task", "dataset", "model", "context", "validation", "seed")
 """What has to be the source's: the seed too, as it says which images are for validation."""
 
 _LIKEWISE = ("augment", "label_noise", "data_dir", "stream", "image_size")
@@ -45,7 +45,7 @@ def taken_over(
         if given.get(name) is None:
             given[name] = getattr(theirs, name)
     given["epochs_before"] = theirs.epochs_before + theirs.epochs
-    return given, then, "first" if theirs.phases[-1].sample_every is not None else "here"
+    return given, then, "first" if theirs.phases[-1].samples_trajectory else "here"
 
 
 def read_source(config: RunConfig, fresh: Weights, resumed: RunFolder | None) -> TakenOver | None:

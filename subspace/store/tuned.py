@@ -9,18 +9,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from subspace import distributed
+from subspace.config.phase import fields_of_phase
 from subspace.config.run import RunConfig
 from subspace.errors import InvalidInput
 from subspace.store.folder import write_json
 
 FILE = Path("runs") / "tuned.json"
 """Where they are looked for, beneath the working directory."""
-
-_IRRELEVANT = (
-    *("learning_rate", "epochs", "milestones"),
-    *("sample_every", "half_samples", "log_coordinates"),
-)
-_TASK = ("model", "dataset", "augment", "label_noise")
 
 
 class TunedRate(NamedTuple):
@@ -32,14 +27,15 @@ class TunedRate(NamedTuple):
 
 def settings(config: RunConfig) -> dict[str, Any]:
     """What a tuned rate depends on: the task, and the first phase but for how long it goes."""
-    phase = _applying(config.phases[0].to_json())
-    phase = {name: value for name, value in phase.items() if name not in _IRRELEVANT}
-    return {name: getattr(config, name) for name in _TASK} | {"phase": phase}
+    phase = config.phases[0]
+    moves = {
+        name: one.option.moves_rate for name, one in fields_of_phase(type(phase.method)).items()
+    }
+    record = {name: value for name, value in phase.to_json().items() if moves.get(name, True)}
+    return {name: getattr(config, name) for name in _TASK} | {"phase": record}
 
 
-def _applying(phase: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields that apply to the method; versions differ in which others there are."""
-    return {name: value for name, value in phase.items() if value is not None}
+_TASK = ("task", "model", "dataset", "augment", "label_noise")
 
 
 def remember(config: RunConfig, figures: Mapping[str, Any], file: Path = FILE) -> None:
@@ -100,8 +96,7 @@ def _entries(file: Path) -> list[dict[str, Any]]:
     try:
         entries = json.loads(file.read_text())["entries"]
         whole = all(entry.keys() >= {"settings", "version", "learning_rate"} for entry in entries)
-        for entry in entries:
-            entry["settings"]["phase"] = _applying(entry["settings"]["phase"])
+        whole = whole and all(entry["settings"]["phase"]["method"] for entry in entries)
     except FileNotFoundError:
         return []
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

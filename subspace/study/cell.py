@@ -15,7 +15,7 @@ class Cell:
 
     Attributes:
         name: of its files; unique in the study.
-        given: as for `subspace.run.run.request`.
+        given: as for `subspace.run.request`.
         then: as there.
         labels: what it stands for, such as ``{"method": "rbd", "dataset": "mnist"}``; cells that
             differ in their seed alone have the same.

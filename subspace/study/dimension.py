@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from subspace.config.run import RunConfig
+from subspace.config.run import SHARED, RunConfig
 from subspace.errors import InvalidInput
 from subspace.store import tuned
 from subspace.study.cell import Cell, Result, slug
 from subspace.study.folder import Study
+from subspace.tasks import Metric
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,8 @@ class Question:
     """What is asked, and how much may be spent on it.
 
     Attributes:
-        target: fraction of SGD's accuracy that is to be reached (Li et al. 2018: 0.9).
+        target: fraction of SGD's accuracy that is to be reached (Li et al. 2018: 0.9); of a metric
+            that is to be low, SGD's is that fraction of what is to be reached.
         seeds: runs of SGD, and of each d.
         low: the first d that is tried.
         precision: the search ends when the smallest d that reaches the target is at most so many
@@ -47,15 +49,21 @@ class Question:
 
 @dataclass(frozen=True)
 class Point:
-    """One d: the best held-out accuracy of each seed, at the learning rate that was best for it."""
+    """One d: the best held-out figure of each seed, at the learning rate that was best for it."""
 
     dim: int
     learning_rate: float
-    accuracies: tuple[float, ...]
+    figures: tuple[float, ...]
+    metric: Metric
 
     @property
     def mean(self) -> float:
-        return float(np.mean(self.accuracies))
+        return float(np.mean(self.figures))
+
+    @property
+    def text(self) -> str:
+        """Such as ``81.2% held out, lr 0.5``."""
+        return f"{self.metric.show(self.mean)} held out, lr {self.learning_rate:.4g}"
 
 
 @dataclass(frozen=True)
@@ -63,7 +71,8 @@ class Answer:
     """What was found.
 
     Attributes:
-        baseline: SGD's best held-out accuracy, by seed.
+        metric: what is held against SGD's.
+        baseline: SGD's best held-out figure, by seed.
         points: every d that was tried, in order.
         smallest: the smallest d whose mean reaches the target; None if none does.
         estimate: where the accuracy crosses the target, interpolated for each seed along log d
@@ -73,6 +82,7 @@ class Answer:
         runs: how many were looked at.
     """
 
+    metric: Metric
     baseline: tuple[float, ...]
     points: tuple[Point, ...]
     smallest: int | None
@@ -102,17 +112,18 @@ def find_dimension(
 
     Raises:
         InvalidInput: a field can't be used, there are no held-out images, or SGD diverged.
-        Stopped: the study's watcher asked for it.
+        Stopped: the study's callback asked for it.
     """
     search = _Search(study, given, question)
-    baseline, parameters = search.baseline()
-    level = question.target * float(np.mean(baseline))
+    metric, baseline, parameters = search.baseline()
+    levels = [level(metric, question.target, one) for one in baseline]
+    needed = level(metric, question.target, float(np.mean(baseline)))
     points: dict[int, Point] = {}
 
     def reaches(dim: int) -> bool:
         points[dim] = search.point(dim)
         on_point(points[dim])
-        return points[dim].mean >= level
+        return not metric.better(needed, points[dim].mean)
 
     below, above, dim = 0, None, min(question.low, parameters)
     while above is None and not search.spent:
@@ -129,8 +140,8 @@ def find_dimension(
         else:
             below = middle
     ordered = tuple(points[dim] for dim in sorted(points))
-    estimate, interval = _estimate(ordered, [question.target * one for one in baseline])
-    return Answer(baseline, ordered, above, estimate, interval, parameters, search.runs)
+    estimate, interval = _estimate(metric, ordered, levels)
+    return Answer(metric, baseline, ordered, above, estimate, interval, parameters, search.runs)
 
 
 class _Search:
@@ -145,19 +156,20 @@ class _Search:
     def spent(self) -> bool:
         return self.runs >= self._question.max_runs
 
-    def baseline(self) -> tuple[tuple[float, ...], int]:
-        """SGD's accuracies, and D."""
-        shared = ("model", "dataset", "data_dir", "epochs", "batch_size", "augment", "validation")
-        given = {name: self._given[name] for name in shared if name in self._given}
+    def baseline(self) -> tuple[Metric, tuple[float, ...], int]:
+        """The metric, SGD's figures, and D."""
+        shared = SHARED | {"epochs", "batch_size"}
+        given = {name: value for name, value in self._given.items() if name in shared}
         given |= {"method": "sgd"}
         rate = tuned.find(given).learning_rate
         results = [self._run("sgd", given, rate, seed) for seed in range(self._question.seeds)]
         first = results[0].summary
         if first is None or any(result.summary is None for result in results):
             raise InvalidInput("model", "SGD diverged; `subspace tune sgd` finds a learning rate")
-        if first["validation_accuracy"] is None:
-            raise InvalidInput("validation", "must be above 0: held-out images are the measure")
-        return tuple(map(_accuracy, results)), int(first["parameters"])
+        self._metric = Metric(*first["metrics"][0])
+        if first[f"validation_{self._metric.name}"] is None:
+            raise InvalidInput("validation", "must be above 0: held-out examples are the measure")
+        return self._metric, tuple(map(self._figure, results)), int(first["parameters"])
 
     def point(self, dim: int) -> Point:
         given = {**self._given, "dim": dim}
@@ -167,7 +179,7 @@ class _Search:
         self._rate = rate
         name = f"{given['method']}-d{dim}"
         others = [self._run(name, given, rate, seed) for seed in range(1, self._question.seeds)]
-        return Point(dim, rate, (first, *map(_accuracy, others)))
+        return Point(dim, rate, (first, *map(self._figure, others)), self._metric)
 
     def _first_rate(self, given: Mapping[str, Any]) -> float:
         found = tuned.find(given).learning_rate
@@ -177,19 +189,25 @@ class _Search:
         return float(rate)
 
     def _climb(self, dim: int, given: Mapping[str, Any], rate: float) -> tuple[float, float]:
-        """The best rate near one, and its accuracy."""
+        """The best rate near one, and its figure."""
         tried: dict[float, float] = {}
 
-        def accuracy(rate: float) -> float:
+        def figure(rate: float) -> float:
             if rate not in tried:
-                tried[rate] = _accuracy(self._run(f"{given['method']}-d{dim}", given, rate, 0))
+                tried[rate] = self._figure(self._run(f"{given['method']}-d{dim}", given, rate, 0))
             return tried[rate]
 
         while True:
-            best = max((rate, 2 * rate, rate / 2), key=accuracy)
+            best = self._metric.best((rate, 2 * rate, rate / 2), key=figure)
             if best == rate:
                 return rate, tried[rate]
             rate = best
+
+    def _figure(self, result: Result) -> float:
+        """The best held-out one of a run's epochs; the worst there is if it diverged."""
+        if not result.summary:
+            return -math.inf if self._metric.maximise else math.inf
+        return float(result.summary[f"best_validation_{self._metric.name}"])
 
     def _run(self, name: str, given: Mapping[str, Any], rate: float | None, seed: int) -> Result:
         self.runs += 1
@@ -198,16 +216,16 @@ class _Search:
         return self._study.make([Cell(slug(f"{name}{exponent}-s{seed}"), fields)])[0]
 
 
-def _accuracy(result: Result) -> float:
-    """The best held-out accuracy of a run's epochs; 0 if it diverged."""
-    return float(result.summary["best_validation_accuracy"]) if result.summary else 0.0
+def level(metric: Metric, target: float, baseline: float) -> float:
+    """What is to be reached, beside what SGD has."""
+    return target * baseline if metric.maximise else baseline / target
 
 
 def _estimate(
-    points: Sequence[Point], levels: Sequence[float]
+    metric: Metric, points: Sequence[Point], levels: Sequence[float]
 ) -> tuple[float | None, tuple[float, float] | None]:
     """The geometric mean of the seeds' crossings, and its interval."""
-    found = [_crossing(points, seed, level) for seed, level in enumerate(levels)]
+    found = [_crossing(metric, points, seed, one) for seed, one in enumerate(levels)]
     logs = [math.log(one) for one in found if one is not None]
     if not logs or len(logs) < len(found):
         return None, None
@@ -220,15 +238,16 @@ def _estimate(
     return math.exp(middle), (math.exp(middle - half), math.exp(middle + half))
 
 
-def _crossing(points: Sequence[Point], seed: int, level: float) -> float | None:
-    """Where a seed's accuracy, made monotone by a running maximum, first reaches a level."""
-    best, previous = -math.inf, None
+def _crossing(metric: Metric, points: Sequence[Point], seed: int, needed: float) -> float | None:
+    """Where a seed's figure, made monotone by its best so far, first reaches a level."""
+    sign = 1 if metric.maximise else -1
+    best, previous, needed = -math.inf, None, sign * needed
     for point in points:
-        accuracy = max(best, point.accuracies[seed])
-        if accuracy >= level:
-            if previous is None:
+        figure = max(best, sign * point.figures[seed])
+        if figure >= needed:
+            if previous is None or not math.isfinite(best):
                 return float(point.dim)
-            share = (level - best) / (accuracy - best)
+            share = (needed - best) / (figure - best)
             return float(previous * (point.dim / previous) ** share)
-        best, previous = accuracy, point.dim
+        best, previous = figure, point.dim
     return None

@@ -10,7 +10,8 @@ import numpy as np
 
 from subspace.plots import new_figure, write_figure
 from subspace.study.cell import Result
-from subspace.study.table import MeanStd, grouped
+from subspace.study.table import MeanStd, grouped, metric_of
+from subspace.tasks import Metric
 
 
 def draw(
@@ -20,62 +21,74 @@ def draw(
     title: str,
     x_label: str | None,
 ) -> None:
-    """Test accuracy of every variant, a panel for each model and dataset, as a PNG.
+    """The test split's metric of every variant, a panel for each model and dataset, as a PNG.
 
     Bars, with the paper's figure as a diamond; with an ``x_label`` lines along the variants'
     places, and those that have none as level lines.
     """
-    groups = grouped(results)
+    groups, metric = grouped(results), metric_of(results)
     tasks = list(dict.fromkeys((model, dataset) for model, dataset, _ in groups))
     figure = new_figure(width=4.2 * min(len(tasks), 3), height=3.6 * -(-len(tasks) // 3))
     for place, (model, dataset) in enumerate(tasks, start=1):
         panel = figure.add_subplot(-(-len(tasks) // 3), min(len(tasks), 3), place)
         here = {key[2]: group for key, group in groups.items() if key[:2] == (model, dataset)}
         if x_label is None:
-            _bars(panel, here, {k[2]: v for k, v in published.items() if k[:2] == (model, dataset)})
+            theirs = {k[2]: v for k, v in published.items() if k[:2] == (model, dataset)}
+            _bars(panel, metric, here, theirs)
         else:
-            _lines(panel, here, x_label)
+            _lines(panel, metric, here, x_label)
         panel.set_title(f"{model} · {dataset}", fontsize="medium")
-        panel.set_ylabel("test accuracy, %")
+        panel.set_ylabel(f"test {metric.title}")
         panel.grid(alpha=0.3)
     write_figure(figure, file, title)
 
 
-def _bars(panel: Any, groups: Mapping[str, list[Result]], published: Mapping[str, str]) -> None:
+def _bars(
+    panel: Any,
+    metric: Metric,
+    groups: Mapping[str, list[Result]],
+    published: Mapping[str, str],
+) -> None:
+    factor = _factor(metric)
     for place, (variant, group) in enumerate(groups.items()):
-        found = MeanStd.of(group, "test_accuracy")
+        found = MeanStd.of(group, f"test_{metric.name}")
         if found.n:
-            error = 100 * found.std if found.n > 1 else None
-            panel.bar(place, 100 * found.mean, yerr=error, color=f"C{place % 10}", capsize=3)
+            error = factor * found.std if found.n > 1 else None
+            panel.bar(place, factor * found.mean, yerr=error, color=f"C{place % 10}", capsize=3)
         if variant in published:
             paper = float(published[variant].partition("±")[0])
             panel.plot(place, paper, "D", color="black", label=None if place else "paper")
     panel.set_xticks(range(len(groups)), list(groups), rotation=40, ha="right", fontsize="small")
 
 
-def _lines(panel: Any, groups: Mapping[str, list[Result]], x_label: str) -> None:
+def _lines(panel: Any, metric: Metric, groups: Mapping[str, list[Result]], x_label: str) -> None:
+    factor, name = _factor(metric), f"test_{metric.name}"
     series: dict[str, list[tuple[int | float, MeanStd]]] = {}
     for variant, group in groups.items():
-        found, x = MeanStd.of(group, "test_accuracy"), group[0].cell.labels["x"]
+        found, x = MeanStd.of(group, name), group[0].cell.labels["x"]
         if not found.n:
             continue
         if x is None:
-            panel.axhline(100 * found.mean, linestyle="--", color="grey")
-            panel.annotate(variant, (1, 100 * found.mean), xycoords=("axes fraction", "data"))
+            panel.axhline(factor * found.mean, linestyle="--", color="grey")
+            panel.annotate(variant, (1, factor * found.mean), xycoords=("axes fraction", "data"))
         else:
             place = _dimensions(group) if x_label == "d" else x  # shares of d are rounded up
             series.setdefault(_family(variant, x), []).append((place, found))
-    for name, points in series.items():
+    for family, points in series.items():
         points.sort(key=lambda point: point[0])
-        errors = [100 * f.std if f.n > 1 else 0 for _, f in points]
-        means = [100 * f.mean for _, f in points]
-        panel.errorbar([x for x, _ in points], means, errors, marker="o", capsize=3, label=name)
+        errors = [factor * f.std if f.n > 1 else 0 for _, f in points]
+        means = [factor * f.mean for _, f in points]
+        panel.errorbar([x for x, _ in points], means, errors, marker="o", capsize=3, label=family)
     places = [x for points in series.values() for x, _ in points]
     if places and min(places) > 0 and max(places) / min(places) >= 20:
         panel.set_xscale("log")
     panel.set_xlabel(x_label)
     if series:
         panel.legend(fontsize="small")
+
+
+def _factor(metric: Metric) -> int:
+    return 100 if metric.unit == "%" else 1
 
 
 def _dimensions(group: Sequence[Result]) -> int:

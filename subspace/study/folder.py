@@ -12,16 +12,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from subspace import run
 from subspace.config.run import RunConfig
 from subspace.errors import InvalidInput
-from subspace.run import run
 from subspace.store.folder import RunFolder, write_json
 from subspace.study.cell import Cell, Result
-from subspace.train.callbacks import Diverged, Watcher
+from subspace.train.callbacks import Callback, Diverged
 
 
 @dataclass(frozen=True)
-class StudyWatcher:
+class StudyCallback:
     """Whom a study tells how it goes.
 
     Attributes:
@@ -31,7 +31,7 @@ class StudyWatcher:
         on_result: called after each run with its result and its seconds.
         on_damaged: called with a file that can't be read, whose run is made again.
         on_warning: called with what else the user should know, in a sentence.
-        should_stop: as in `Watcher`.
+        should_stop: as in `Callback`.
     """
 
     on_cells: Callable[[int, int], None] = lambda total, done: None
@@ -57,8 +57,8 @@ class Study:
         InvalidInput: on entering, if the folder can't be written or another process is at it.
     """
 
-    def __init__(self, path: Path, watcher: StudyWatcher = StudyWatcher()):
-        self.path, self.watcher = path, watcher
+    def __init__(self, path: Path, callback: StudyCallback = StudyCallback()):
+        self.path, self.callback = path, callback
         self._lock: int | None = None
 
     def __enter__(self) -> Study:
@@ -87,12 +87,12 @@ class Study:
         Raises:
             InvalidInput: a run was made with other settings, which is found before any is made; or
                 one doesn't fit its data.
-            Stopped: the watcher asked for it.
+            Stopped: the callback asked for it.
         """
         cells = list(cells)
         configs = {cell.name: RunConfig.resolve(cell.given, cell.then) for cell in cells}
         have = {cell.name: self._finished(cell, configs[cell.name]) for cell in cells}
-        self.watcher.on_cells(len(cells), sum(result is not None for result in have.values()))
+        self.callback.on_cells(len(cells), sum(result is not None for result in have.values()))
         return [have[cell.name] or self._make(cell, configs[cell.name]) for cell in cells]
 
     def folder(self, cell: Cell) -> RunFolder:
@@ -109,7 +109,7 @@ class Study:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError):
-            self.watcher.on_damaged(file)
+            self.callback.on_damaged(file)
             return None
         self._check(cell, have, config)
         return Result(cell, self.folder(cell), summary)
@@ -127,16 +127,16 @@ class Study:
         began = time.monotonic()
         folder = self.folder(cell)
         resume = self._can_go_on(cell, folder, config)
-        self.watcher.on_cell(cell)
-        watcher = Watcher(on_epoch=self.watcher.on_epoch, should_stop=self.watcher.should_stop)
+        self.callback.on_cell(cell)
+        callback = Callback(on_epoch=self.callback.on_epoch, should_stop=self.callback.should_stop)
         try:
-            run.execute(config, folder, resume=resume, watcher=watcher)
+            run.execute(config, folder, resume=resume, callback=callback)
             summary = folder.summary()  # as it will be read another time
         except Diverged:
             summary = None
         write_json(self._file(cell), {"config": config.to_json(), "summary": summary})
         result = Result(cell, folder, summary)
-        self.watcher.on_result(result, time.monotonic() - began)
+        self.callback.on_result(result, time.monotonic() - began)
         return result
 
     def _can_go_on(self, cell: Cell, folder: RunFolder, config: RunConfig) -> bool:

@@ -11,9 +11,10 @@ import numpy as np
 from subspace.config.run import RunConfig
 from subspace.plots import new_figure, write_figure
 from subspace.store.folder import write_json
-from subspace.study.dimension import Answer, Point, Question, find_dimension
-from subspace.study.folder import Study, StudyWatcher
+from subspace.study.dimension import Answer, Point, Question, find_dimension, level
+from subspace.study.folder import Study, StudyCallback
 from subspace.study.table import Table
+from subspace.tasks import Metric
 
 _PUBLISHED = {
     ("fc", "mnist"): "about 750 (their network: 199,210 parameters)",
@@ -27,7 +28,7 @@ def dimension(
     given: Mapping[str, Any],
     question: Question,
     out: Path,
-    watcher: StudyWatcher = StudyWatcher(),  # noqa: B008 (immutable)
+    callback: StudyCallback = StudyCallback(),  # noqa: B008 (immutable)
     on_point: Callable[[Point], None] = lambda point: None,
 ) -> tuple[Answer, Table]:
     """Searches, and writes ``answer.json``, ``table.md``, ``table.csv`` and ``figure.png``.
@@ -42,7 +43,7 @@ def dimension(
         InvalidInput, Stopped: see `find_dimension`.
     """
     config = RunConfig.resolve({**given, "dim": question.low})
-    with Study(out, watcher) as study:
+    with Study(out, callback) as study:
         answer = find_dimension(study, given, question, on_point)
         table = _table(answer, question, config)
         write_json(out / "answer.json", _record(answer, question, config))
@@ -56,6 +57,7 @@ def _record(answer: Answer, question: Question, config: RunConfig) -> dict[str, 
         "method": config.methods,
         "model": config.model,
         "dataset": config.dataset,
+        "metric": answer.metric.name,
         "target": question.target,
         "parameters": answer.parameters,
         "smallest": answer.smallest,
@@ -83,15 +85,17 @@ def sentence(answer: Answer, question: Question) -> str:
 
 def _table(answer: Answer, question: Question, config: RunConfig) -> Table:
     sgd, target = float(np.mean(answer.baseline)), question.target
-    rows = [["sgd", "–", _percent(answer.baseline), "100.0"]]
+    metric, unit = answer.metric, f" {answer.metric.unit}" if answer.metric.unit else ""
+    rows = [["sgd", "–", _mean(metric, answer.baseline), "100.0"]]
     for point in answer.points:
         share = 100 * point.mean / sgd
-        figures = [f"{point.learning_rate:g}", _percent(point.accuracies), f"{share:.1f}"]
+        figures = [f"{point.learning_rate:g}", _mean(metric, point.figures), f"{share:.1f}"]
         rows.append([f"{point.dim:,}", *figures])
     notes = [
         sentence(answer, question) + ".",
-        f"Best held-out accuracy over the {config.epochs} epochs, mean ± standard deviation of "
-        f"{question.seeds} seeds; the target is {target:.0%} of SGD's, {100 * target * sgd:.1f}.",
+        f"Best held-out {metric.name} over {config.epochs} epochs, mean ± standard deviation "
+        f"of {question.seeds} seeds; the target is {metric.show(level(metric, target, sgd))}, "
+        f"where SGD has {metric.show(sgd)}.",
         "The learning rate of each d is the best for seed 0 of powers of two around that of the d "
         "before, which favours seed 0 a little.",
         f"{answer.runs} runs, of at most about {question.max_runs}; D = {answer.parameters:,}.",
@@ -100,37 +104,40 @@ def _table(answer: Answer, question: Question, config: RunConfig) -> Table:
     if published:
         notes.append(f"Li et al. 2018 find {published}.")
     title = f"dimension: {config.methods} on {config.model}, {config.dataset}"
-    return Table(title, ["d", "lr", "held-out accuracy %", "% of SGD's"], rows, notes)
+    return Table(title, ["d", "lr", f"held-out {metric.name}{unit}", "% of SGD's"], rows, notes)
 
 
-def _percent(accuracies: tuple[float, ...]) -> str:
-    text = f"{100 * float(np.mean(accuracies)):.1f}"
-    if len(accuracies) > 1:
-        text += f" ± {100 * float(np.std(accuracies, ddof=1)):.1f}"
+def _mean(metric: Metric, figures: tuple[float, ...]) -> str:
+    factor, digits = (100, 1) if metric.unit == "%" else (1, 4)
+    text = f"{factor * float(np.mean(figures)):.{digits}f}"
+    if len(figures) > 1:
+        text += f" ± {factor * float(np.std(figures, ddof=1)):.{digits}f}"
     return text
 
 
 def _draw(file: Path, answer: Answer, question: Question, title: str) -> None:
-    """Accuracy against d, every seed a dot, SGD and the target as level lines."""
+    """The metric against d, every seed a dot, SGD and the target as level lines."""
     figure = new_figure(7, 4.5)
     panel = figure.add_subplot()
-    sgd = 100 * float(np.mean(answer.baseline))
+    metric = answer.metric
+    factor = 100 if metric.unit == "%" else 1
+    sgd = factor * float(np.mean(answer.baseline))
     dims = [point.dim for point in answer.points]
     panel.set_xscale("log")
     panel.set_xlim(min(dims) / 1.3, max(dims) * 1.3)
-    panel.plot(dims, [100 * point.mean for point in answer.points], "o-", label="mean")
+    panel.plot(dims, [factor * point.mean for point in answer.points], "o-", label="mean")
     for point in answer.points:
-        seeds = [100 * one for one in point.accuracies]
+        seeds = [factor * one for one in point.figures]
         panel.plot([point.dim] * len(seeds), seeds, ".", color="grey", markersize=5)
     panel.axhline(sgd, linestyle="--", color="black", label=f"SGD, D = {answer.parameters:,}")
-    level = question.target * sgd
-    panel.axhline(level, linestyle=":", color="C3", label=f"{question.target:.0%} of SGD")
+    needed = level(metric, question.target, sgd)
+    panel.axhline(needed, linestyle=":", color="C3", label=f"{question.target:.0%} of SGD")
     if answer.interval:
         panel.axvspan(*answer.interval, alpha=0.2, color="C2", label="95% interval")
     if answer.estimate:
         panel.axvline(answer.estimate, color="C2")
     panel.set_xlabel("d")
-    panel.set_ylabel("best held-out accuracy, %")
+    panel.set_ylabel(f"best held-out {metric.title}")
     panel.grid(alpha=0.3)
     panel.legend(fontsize="small")
     write_figure(figure, file, title)

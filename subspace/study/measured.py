@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from subspace import run
 from subspace.basis import BASES
+from subspace.data.dataset import take
 from subspace.plots import new_figure, write_figure
-from subspace.run import run
 from subspace.run.landscape import losses_along, orthogonality
 from subspace.study.cell import Cell, slug
 from subspace.study.figure import band
-from subspace.study.folder import Study, StudyWatcher
+from subspace.study.folder import Study, StudyCallback
 from subspace.study.table import Table
 from subspace.study.target import Plan, keep
 
@@ -31,7 +32,7 @@ class Measured:
     name: str
     source: str
     description: str
-    draw: Callable[[Plan, Path, StudyWatcher], Table]
+    draw: Callable[[Plan, Path, StudyCallback], Table]
 
     def plan(self, budget: str, **given: Any) -> Plan:
         """As `Target.plan`; there is one seed."""
@@ -39,18 +40,18 @@ class Measured:
         return Plan.of(budget, full, {"seeds": 1}, given)
 
 
-def measure(target: Measured, plan: Plan, out: Path, watcher: StudyWatcher) -> Table:
+def measure(target: Measured, plan: Plan, out: Path, callback: StudyCallback) -> Table:
     """Measures, and writes ``table.md``, ``table.csv`` and ``figure.png``."""
-    found = target.draw(plan, out, watcher)
+    found = target.draw(plan, out, callback)
     keep(out, target.name, plan, found)
     return found
 
 
-def _orthogonality(plan: Plan, out: Path, watcher: StudyWatcher) -> Table:
+def _orthogonality(plan: Plan, out: Path, callback: StudyCallback) -> Table:
     """|cosine| of pairs of rows against their length."""
     sizes = [10**k for k in ((1, 3) if plan.quick else range(1, 7))]
     pairs = 20 if plan.quick else _PAIRS
-    with Study(out, watcher):
+    with Study(out, callback):
         found = {
             name: [float(orthogonality(name, size, pairs).mean()) for size in sizes]
             for name in BASES
@@ -73,7 +74,7 @@ def _orthogonality(plan: Plan, out: Path, watcher: StudyWatcher) -> Table:
     return Table("orthogonality (RBD, figure B.8)", ["basis", *columns], rows, [note])
 
 
-def _landscape(plan: Plan, out: Path, watcher: StudyWatcher) -> Table:
+def _landscape(plan: Plan, out: Path, callback: StudyCallback) -> Table:
     """Loss along random directions after some epochs of RBD."""
     stops = sorted({1, max(1, plan.epochs // 4), plan.epochs})
     count, examples = (5, 200) if plan.quick else (25, 2048)
@@ -82,7 +83,7 @@ def _landscape(plan: Plan, out: Path, watcher: StudyWatcher) -> Table:
     rows: list[list[str]] = []
     figure = new_figure(4 * len(stops), 3.4 * len(tasks))
     panels = figure.subplots(len(tasks), len(stops), squeeze=False)
-    with Study(out, watcher) as study:
+    with Study(out, callback) as study:
         cells = [_trained(plan, model, data, n) for model, data in tasks for n in stops]
         for result, panel in zip(study.make(cells), panels.flat, strict=True):
             labels = result.cell.labels
@@ -91,7 +92,7 @@ def _landscape(plan: Plan, out: Path, watcher: StudyWatcher) -> Table:
                 continue
             trainer, weights, *_ = run.saved(result.folder)
             split = trainer.dataset.train
-            part = split._replace(images=split.images[:examples], labels=split.labels[:examples])
+            part = take(split, slice(examples))
             for name in _DISTRIBUTIONS:
                 losses = losses_along(trainer, weights, part, name, distances, count)
                 band(panel, distances, losses, name)
@@ -101,7 +102,7 @@ def _landscape(plan: Plan, out: Path, watcher: StudyWatcher) -> Table:
     panels[0, 0].legend(fontsize="small")
     write_figure(figure, out / "figure.png", "loss along random directions")
     header = ["model", "dataset", "epoch", "directions", "loss", "rise at distance 2"]
-    notes = [f"Mean over {count} unit directions, on {examples} training images."]
+    notes = [f"Mean over {count} unit directions, on {examples} training examples."]
     if plan.quick:
         notes.append("Budget quick: few epochs, directions and images.")
     return Table("landscape (RBD, figure 2)", header, rows, notes)

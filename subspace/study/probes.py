@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
+from subspace import run
 from subspace.basis import get_basis
+from subspace.data.dataset import take
 from subspace.errors import InvalidInput
 from subspace.plots import new_figure, write_figure
-from subspace.run import run
 from subspace.run.landscape import correlations, losses_along, orthogonality
 from subspace.store.folder import RunFolder
 from subspace.store.weights import Weights
@@ -29,7 +30,7 @@ class Look:
         bases: kinds of directions.
         directions: along which the loss is measured; pairs, or draws of a subspace.
         radius: how far along each, both ways, in the parameters' units.
-        examples: training images on which the loss is measured.
+        examples: training examples on which the loss is measured.
         dims: of the random subspaces; None for 10, 100, 1,000, ... below D.
         seed: of the directions.
     """
@@ -80,9 +81,7 @@ def probe(
 
 def _landscape(trainer: Trainer, weights: Weights, look: Look, panel) -> Table:
     split = trainer.dataset.train
-    part = split._replace(
-        images=split.images[: look.examples], labels=split.labels[: look.examples]
-    )
+    part = take(split, slice(look.examples))
     distances = np.linspace(-look.radius, look.radius, 21)
     rows = []
     for name in look.bases:
@@ -92,7 +91,7 @@ def _landscape(trainer: Trainer, weights: Weights, look: Look, panel) -> Table:
         figures = f"{ends.mean() - middle:+.4f}", f"{(ends - middle).std():.4f}"
         rows.append([name, f"{middle:.4f}", *figures])
     header = ["directions", "loss here", f"rise at distance {look.radius:g}", "std"]
-    note = f"{look.directions} unit directions each way, {len(part.labels)} training images."
+    note = f"{look.directions} unit directions each way, {len(part.targets)} training examples."
     return Table("", header, rows, [note])
 
 

@@ -16,8 +16,9 @@ from subspace.errors import InvalidInput
 from subspace.plots import new_figure
 from subspace.store.folder import RunFolder, replace_text
 from subspace.study.page import Block, Cells, page
+from subspace.tasks import Metric
 
-_FIGURES = 60
+_PICTURED = 60
 """So many runs show their pictures; a page with more would be slow to open."""
 
 
@@ -76,7 +77,7 @@ def write_report(root: Path, file: Path, command: Callable[[RunConfig], str]) ->
     blocks = [_overview(found, root)]
     blocks += [_study(path, root) for path in found.studies]
     runs = enumerate(found.runs)
-    blocks += [_run(*run, root, command, pictures=i < _FIGURES) for i, run in runs]
+    blocks += [_run(*run, root, command, pictures=i < _PICTURED) for i, run in runs]
     try:
         replace_text(file, page(f"subspace: {root.resolve().name}", blocks))
     except OSError as error:
@@ -89,9 +90,10 @@ _COLUMNS: Mapping[str, str] = {
     "model": "model",
     "dataset": "dataset",
     "d": "dimensions",
-    "test %": "test_accuracy",
-    "validation %": "validation_accuracy",
-    "train %": "train_accuracy",
+    "metric": "metric",
+    "test": "test",
+    "validation": "validation",
+    "train": "train",
     "lr": "learning_rate",
     "epochs": "epochs",
     "seed": "seed",
@@ -105,50 +107,57 @@ _COLUMNS: Mapping[str, str] = {
 def _overview(found: Contents, root: Path) -> Block:
     rows = []
     for folder, _, summary in found.runs:
-        values = [summary.get(field) for field in _COLUMNS.values()]
-        rows.append([(_place(folder.path, root), None), *map(_cell, _COLUMNS, values)])
+        metric = Metric(*summary["metrics"][0])
+        shown = summary | {split: summary.get(f"{split}_{metric.name}") for split in _SPLITS}
+        shown |= {"metric": metric.title}
+        cells = [_cell(name, shown.get(field), metric) for name, field in _COLUMNS.items()]
+        rows.append([(_place(folder.path, root), None), *cells])
     notes = [f"{len(found.runs)} finished runs; click a heading to sort."]
-    if len(found.runs) > _FIGURES:
-        notes.append(f"Pictures of the first {_FIGURES} runs only.")
+    if len(found.runs) > _PICTURED:
+        notes.append(f"Pictures of the first {_PICTURED} runs only.")
     notes += [f"Not finished: {_place(path, root)}" for path in found.unfinished]
-    pictures = [_accuracies(found)] if found.runs else []
+    pictures = [_figures(found)] if found.runs else []
     return Block("Runs", Cells(["run", *_COLUMNS], rows) if rows else None, pictures, notes)
 
 
-def _cell(name: str, value: Any) -> tuple[str, float | None]:
+_SPLITS = ("test", "validation", "train")
+
+
+def _cell(name: str, value: Any, metric: Metric) -> tuple[str, float | None]:
     """How a value is shown, and what it is sorted by."""
     if value is None:
         return "–", None
     if isinstance(value, str):
         return value, None
-    if name.endswith("%"):
-        return f"{100 * value:.1f}", float(value)
+    if name in _SPLITS:
+        return metric.show(value).removesuffix("%"), float(value)
     return (f"{value:,.1f}" if name in ("D/d", "seconds") else f"{value:,.6g}"), float(value)
 
 
-def _accuracies(found: Contents) -> str:
-    """Test accuracy against d, a panel for each model and dataset, a colour for each method."""
-    tasks = list(dict.fromkeys((s["model"], s["dataset"]) for _, _, s in found.runs))[:9]
-    methods = list(dict.fromkeys(s["method"] for _, _, s in found.runs))
-    columns = min(3, len(tasks))
-    lines = -(-len(tasks) // columns)
+def _figures(found: Contents) -> str:
+    """The metric on the test split against d, a panel for each task, a colour for each method."""
+    groups: dict[tuple[str, str, Metric], list[dict[str, Any]]] = {}
+    for _, _, summary in found.runs:
+        key = summary["model"], summary["dataset"], Metric(*summary["metrics"][0])
+        groups.setdefault(key, []).append(summary)
+    methods = list(dict.fromkeys(summary["method"] for _, _, summary in found.runs))
+    shown = list(groups.items())[:9]
+    columns = min(3, len(shown))
+    lines = -(-len(shown) // columns)
     figure = new_figure(4.4 * columns, 3.4 * lines)
-    for place, task in enumerate(tasks, start=1):
+    for place, ((model, dataset, metric), summaries) in enumerate(shown, start=1):
         panel = figure.add_subplot(lines, columns, place)
+        factor = 100 if metric.unit == "%" else 1
         for i, method in enumerate(methods):
-            here = [
-                s
-                for _, _, s in found.runs
-                if (s["model"], s["dataset"]) == task and s["method"] == method
-            ]
-            accuracies = [100 * s["test_accuracy"] for s in here]
-            dims = [s["dimensions"] for s in here]
+            here = [one for one in summaries if one["method"] == method]
+            heights = [factor * one[f"test_{metric.name}"] for one in here]
+            dims = [one["dimensions"] for one in here]
             if here:
-                panel.plot(dims, accuracies, "o", color=f"C{i % 10}", label=method, alpha=0.7)
+                panel.plot(dims, heights, "o", color=f"C{i % 10}", label=method, alpha=0.7)
         panel.set_xscale("log")
-        panel.set_title(" · ".join(task), fontsize="medium")
+        panel.set_title(f"{model} · {dataset}", fontsize="medium")
         panel.set_xlabel("dimensions d")
-        panel.set_ylabel("test accuracy, %")
+        panel.set_ylabel(f"test {metric.title}")
         panel.grid(alpha=0.3)
         panel.legend(fontsize="small")
     data = io.BytesIO()

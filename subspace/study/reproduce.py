@@ -10,7 +10,7 @@ from subspace.store import tuned
 from subspace.study import table
 from subspace.study.cell import Cell, Result
 from subspace.study.figure import draw
-from subspace.study.folder import Study, StudyWatcher
+from subspace.study.folder import Study, StudyCallback
 from subspace.study.target import Plan, Target, keep
 
 
@@ -18,7 +18,7 @@ def reproduce(
     target: Target,
     plan: Plan,
     out: Path,
-    watcher: StudyWatcher = StudyWatcher(),  # noqa: B008 (immutable)
+    callback: StudyCallback = StudyCallback(),  # noqa: B008 (immutable)
 ) -> table.Table:
     """Makes the runs of a target that are missing in ``out``, and writes what came of them.
 
@@ -32,8 +32,8 @@ def reproduce(
         >>> target = TARGETS["table1"]
         >>> reproduce(target, target.plan("quick"), Path("table1"))
     """
-    with Study(out, watcher) as study:
-        results = study.make(_with_tuned_rates(target.cells(plan), watcher))
+    with Study(out, callback) as study:
+        results = study.make(_with_tuned_rates(target.cells(plan), callback))
         header, rows = table.rows(results, target.published, target.measures)
         title = f"{target.name}: {target.description} ({target.source})"
         found = table.Table(title, header, rows, deviations(target, plan, results))
@@ -42,11 +42,11 @@ def reproduce(
     return found
 
 
-def _with_tuned_rates(cells: Sequence[Cell], watcher: StudyWatcher) -> list[Cell]:
+def _with_tuned_rates(cells: Sequence[Cell], callback: StudyCallback) -> list[Cell]:
     """With the learning rates that were found for such runs before, where a cell gives none."""
     found = [tuned.find(cell.given) for cell in cells]
     for text in dict.fromkeys(text for one in found for text in one.warnings):
-        watcher.on_warning(f"{text}; ignored")
+        callback.on_warning(f"{text}; ignored")
     rates = [{} if rate is None else {"learning_rate": rate} for rate, _ in found]
     return [
         replace(cell, given={**cell.given, **rate}) for cell, rate in zip(cells, rates, strict=True)

@@ -13,6 +13,7 @@ from typing import Any
 
 from subspace.store.folder import replace_text
 from subspace.study.cell import Result
+from subspace.tasks import Metric
 
 _SAME = {"cifar10_jpeg": "cifar10"}
 """Datasets beside which another one's published results are put, with a note."""
@@ -37,9 +38,9 @@ class MeanStd:
         std = statistics.stdev(values) if len(values) > 1 else math.nan
         return cls(mean, std, len(values), lost)
 
-    def percent(self) -> str:
-        """``82.7 ± 0.2``"""
-        return self._text(100.0, 1)
+    def text(self, metric: Metric) -> str:
+        """``82.7 ± 0.2`` of a percentage, ``2.310 ± 0.004`` of others."""
+        return self._text(100.0, 1) if metric.unit == "%" else self.plain()
 
     def plain(self) -> str:
         """``0.420 ± 0.010``"""
@@ -116,18 +117,27 @@ def rows(
     measures: Sequence[str] = (),
 ) -> tuple[list[str], list[list[str]]]:
     """Header and rows of a target's table, the paper's figure beside ours."""
-    header = ["model", "dataset", "variant", "d", "lr", "paper %", "test %", "validation %", "n"]
+    metric = metric_of(results)
+    unit = f" {metric.unit}" if metric.unit else ""
+    header = ["model", "dataset", "variant", "d", "lr", "paper %"]
+    header += [*(f"{split}{unit}" for split in _SPLITS), "n"]
     lines = []
     for (model, dataset, variant), group in grouped(results).items():
         theirs = published.get((model, _SAME.get(dataset, dataset), variant), "–")
         first: dict[str, Any] = next((r.summary for r in group if r.summary), {})
         line = [model, dataset, variant, _number(first.get("dimensions"))]
         line += [_number(first.get("learning_rate")), theirs.replace("±", " ± ")]
-        line += [MeanStd.of(group, f"{split}_accuracy").percent() for split in _SPLITS]
+        line += [MeanStd.of(group, f"{split}_{metric.name}").text(metric) for split in _SPLITS]
         line += [str(len(group))]
         line += [MeanStd.of(group, name).plain() for name in measures]
         lines.append(line)
     return header + [name.replace("_", " ") for name in measures], lines
+
+
+def metric_of(results: Sequence[Result]) -> Metric:
+    """What the runs are compared by."""
+    found = (Metric(*r.summary["metrics"][0]) for r in results if r.summary)
+    return next(found, Metric("accuracy", "%", maximise=True))
 
 
 _SPLITS = ("test", "validation")

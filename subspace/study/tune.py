@@ -14,8 +14,9 @@ from subspace.plots import new_figure, write_figure
 from subspace.store import tuned
 from subspace.store.folder import write_json
 from subspace.study.cell import Cell, Result, slug
-from subspace.study.folder import Study, StudyWatcher
-from subspace.study.table import Table
+from subspace.study.folder import Study, StudyCallback
+from subspace.study.table import Table, metric_of
+from subspace.tasks import Metric
 
 STRATEGIES = ("halving", "grid")
 HELD_OUT = 0.25
@@ -63,7 +64,7 @@ def tune(
     given: Mapping[str, Any],
     search: Search,
     out: Path,
-    watcher: StudyWatcher = StudyWatcher(),  # noqa: B008 (immutable)
+    callback: StudyCallback = StudyCallback(),  # noqa: B008 (immutable)
     file: Path = tuned.FILE,
 ) -> tuple[float, Table]:
     """The power of two with the lowest held-out loss, and the table of all that were tried.
@@ -79,15 +80,15 @@ def tune(
     Raises:
         InvalidInput: the method has no learning rate, a field can't be used, every run diverged,
             or the folder is in use.
-        Stopped: the watcher asked for it.
+        Stopped: the callback asked for it.
     """
     given = {"validation": HELD_OUT} | {k: v for k, v in given.items() if v is not None}
     config = RunConfig.resolve(given)
     if config.phases[0].learning_rate is None:
         raise InvalidInput("method", f"{config.methods} has no learning rate to tune")
     if not config.validation:
-        raise InvalidInput("validation", "must be above 0: held-out images choose the rate")
-    with Study(out, watcher) as study:
+        raise InvalidInput("validation", "must be above 0: held-out examples choose the rate")
+    with Study(out, callback) as study:
         rounds = _rounds(study, given, search)
         best = rounds[-1][0]
         if best.summary is None:
@@ -128,7 +129,8 @@ def held_out_loss(result: Result) -> float:
 
 def _figures(result: Result) -> dict[str, Any]:
     summary = result.summary or {}
-    names = ("epochs", "validation_loss", "validation_accuracy")
+    names = ["epochs", "validation_loss"]
+    names += [f"validation_{Metric(*one).name}" for one in summary.get("metrics", [])[:1]]
     return {name: summary.get(name) for name in names}
 
 
@@ -136,20 +138,22 @@ def _table(
     config: RunConfig, rounds: Sequence[Sequence[Result]], search: Search, rate: float
 ) -> Table:
     rows = []
+    metric = metric_of([result for found in rounds for result in found])
     for found in reversed(rounds):
         for result in found:
-            figures = _figures(result)
-            loss, accuracy = figures["validation_loss"], figures["validation_accuracy"]
-            given = result.cell.given
-            texts = ("diverged", "–") if loss is None else (f"{loss:.4f}", f"{100 * accuracy:.1f}")
+            figures, given = _figures(result), result.cell.given
+            loss, other = figures["validation_loss"], figures.get(f"validation_{metric.name}")
+            texts = ("diverged", "–") if loss is None else (f"{loss:.4f}", metric.show(other))
             rows.append([f"{given['learning_rate']:g}", str(given["epochs"]), *texts])
     title = f"tune: {config.methods} on {config.model}, {config.dataset}"
-    held_out = f"{config.validation:.0%} of the training images"
+    held_out = f"{config.validation:.0%} of the training examples"
     notes = [f"Chosen: {rate:g}, by the loss on {held_out}."]
     exponent = round(math.log2(rate))
     if exponent in (search.low, search.high) and search.low < search.high:
         notes.append("It lies at the end of what was tried; look further there.")
-    return Table(title, ["lr", "epochs", "held-out loss", "accuracy %"], rows, notes)
+    return Table(
+        title, ["lr", "epochs", "held-out loss", metric.name.replace("_", " ")], rows, notes
+    )
 
 
 def _keep(out: Path, table: Table, rounds: Sequence[Sequence[Result]], config: RunConfig) -> None:
@@ -165,7 +169,7 @@ def _keep(out: Path, table: Table, rounds: Sequence[Sequence[Result]], config: R
         panel.plot([x for x, _ in points], [y for _, y in points], "o-", label=label)
     panel.set_xscale("log", base=2)
     panel.set_xlabel("learning rate")
-    panel.set_ylabel("held-out cross-entropy loss (nats)")
+    panel.set_ylabel("held-out loss")
     panel.set_yscale("log")
     panel.grid(alpha=0.3)
     panel.legend(fontsize="small")

@@ -1,29 +1,34 @@
-"""What a training loop tells whoever watches it, and how it ends early."""
+"""Whom a training loop tells how it goes, and how it ends early."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from subspace.train.running import Stage
+from subspace.train.running import RunningPhase
 from subspace.train.trainer import Trainer
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where an epoch is, for whoever shows it; loss and accuracy are its running means."""
+    """Where an epoch is, for whoever shows it; figures are its running means.
+
+    Attributes:
+        epoch: of the run, from 0.
+        step, steps: of the epoch: done, and in all.
+        figures: the task's metrics by name, ``loss`` among them.
+    """
 
     epoch: int
     step: int
     steps: int
-    loss: float
-    accuracy: float
+    figures: dict[str, float]
     examples_per_second: float
 
 
 class Stopped(Exception):
-    """A stop was asked for; a checkpoint of the last step is on disk."""
+    """A stop was asked for; a checkpoint of the last step is on disk, if the run has a folder."""
 
 
 class Diverged(Exception):
@@ -37,21 +42,44 @@ class Diverged(Exception):
 
 
 @dataclass(frozen=True)
-class Watcher:
-    """Whom a loop tells how it goes.
+class Callback:
+    """Functions that a loop calls; give those that you want.
 
     Attributes:
-        on_start: called once before the first step with the trainer and the steps done already.
-        on_phase: called when a phase begins, or goes on after resuming.
-        on_progress: called about twice a second.
-        on_epoch: called with each epoch's record.
-        on_damaged: called on resuming with the steps of damaged checkpoints that were passed over.
-        should_stop: asked before every step; True saves a checkpoint and raises `Stopped`.
+        on_start: once before the first step, with the trainer and the steps done already.
+        on_phase: when a phase begins, or goes on after resuming.
+        on_progress: about twice a second, with a `Progress`.
+        on_epoch: with each epoch's record, as in metrics.jsonl.
+        on_damaged: on resuming, with the steps of damaged checkpoints that were passed over.
+        should_stop: asked before every step; True saves a checkpoint and ends the run.
+
+    Example:
+        >>> show = Callback(on_epoch=lambda record: print(record["epoch"], record["train_loss"]))
     """
 
     on_start: Callable[[Trainer, int], None] = lambda trainer, steps: None
-    on_phase: Callable[[Stage], None] = lambda stage: None
+    on_phase: Callable[[RunningPhase], None] = lambda running: None
     on_progress: Callable[[Progress], None] = lambda progress: None
     on_epoch: Callable[[dict[str, Any]], None] = lambda record: None
     on_damaged: Callable[[list[int]], None] = lambda steps: None
     should_stop: Callable[[], bool] = lambda: False
+
+
+def together(callbacks: Sequence[Callback]) -> Callback:
+    """One that calls all, in order; any of them may stop the run."""
+
+    def all_of(name: str) -> Callable[..., None]:
+        def call(*about: Any) -> None:
+            for one in callbacks:
+                getattr(one, name)(*about)
+
+        return call
+
+    return Callback(
+        on_start=all_of("on_start"),
+        on_phase=all_of("on_phase"),
+        on_progress=all_of("on_progress"),
+        on_epoch=all_of("on_epoch"),
+        on_damaged=all_of("on_damaged"),
+        should_stop=lambda: any(one.should_stop() for one in callbacks),
+    )

@@ -12,7 +12,8 @@ import numpy as np
 import optax
 from jaxtyping import PyTree
 
-from subspace.config.phase import Phase
+from subspace.methods import Method
+from subspace.methods.random import InCompartments
 from subspace.optim.bfgs import BFGSState
 from subspace.optim.in_subspace import find_state
 from subspace.spaces.partition import allocate, divide
@@ -58,20 +59,20 @@ def compare(gradient: PyTree, before: PyTree, after: PyTree) -> dict[str, float]
     }
 
 
-def expected(phase: Phase, params: PyTree) -> dict[str, float]:
+def expected(method: Method, params: PyTree) -> dict[str, float]:
     """The cosines that d random directions have with any gradient, for large n.
 
     ``analytic`` is √(d/(d+D)), which holds of a plain step with as many directions for each
     parameter everywhere; ``analytic_leaves``, for tensors with directions of their own, the mean
     of √(dᵢ/(dᵢ+nᵢ)). Empty for methods without random directions.
     """
-    if phase.compartments is None or phase.dim is None:
+    if not isinstance(method, InCompartments):
         return {}
-    sizes = divide(params, phase.compartments).sizes
-    dims = allocate(sizes, int(phase.dim), phase.allocate or "same")
+    sizes = divide(params, method.compartments).sizes
+    dims = allocate(sizes, method.dim, method.allocate)
     d, total = sum(dims.values()), sum(sizes.values())
     figures = {"analytic": math.sqrt(d / (d + total))}
-    if phase.compartments == "leaf":
+    if method.compartments == "leaf":
         each = [math.sqrt(dims[name] / (dims[name] + n)) for name, n in sizes.items()]
         figures["analytic_leaves"] = sum(each) / len(each)
     return figures
@@ -83,7 +84,7 @@ def condition(opt_state: optax.OptState) -> float | None:
     return None if found is None else float(np.linalg.cond(np.asarray(found.inverse)))
 
 
-def means(records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+def mean_diagnostics(records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """The mean of every figure over the records that have it."""
     names = dict.fromkeys(name for record in records for name in record)
     values = {name: [r[name] for r in records if r.get(name) is not None] for name in names}

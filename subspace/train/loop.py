@@ -1,4 +1,4 @@
-"""The training loop: phases, epochs, records, samples, checkpoints, stopping."""
+"""The training loop: phases, epochs, steps, checkpoints, stopping."""
 
 from __future__ import annotations
 
@@ -13,297 +13,265 @@ from jaxtyping import Array, Bool, PyTree
 from subspace import distributed
 from subspace.data.stream import Feed
 from subspace.natural.scale_by_curvature import trace
-from subspace.optim.in_subspace import subspace_state
 from subspace.optim.linesearch import search_counts
 from subspace.store.checkpoint import Checkpoints
-from subspace.store.coordinate_log import CoordinateLog
 from subspace.store.folder import RunFolder
-from subspace.store.samples import Samples
 from subspace.store.weights import Weights
-from subspace.train import diagnose
-from subspace.train.callbacks import Diverged, Progress, Stopped, Watcher
+from subspace.train.callbacks import Callback, Diverged, Progress, Stopped
 from subspace.train.clock import Clock
+from subspace.train.evaluate import mean_metrics
 from subspace.train.mesh import for_workers
-from subspace.train.running import Stage, dimensions
+from subspace.train.recorders import Recorder, Step, recorders_of, sample_file
+from subspace.train.running import RunningPhase
 from subspace.train.step import TrainState, no_meters
-from subspace.train.trainer import Trainer, means
+from subspace.train.trainer import Trainer
 
 _LOG_SECONDS = 0.5  # between readings of the loss, each of which waits for the device
 
 
-def train(
-    trainer: Trainer,
-    folder: RunFolder,
-    *,
-    resume: bool = False,
-    watcher: Watcher = Watcher(),  # noqa: B008 (immutable)
-) -> dict[str, Any]:
-    """Trains to the last epoch of the last phase.
+class Loop:
+    """A run in progress.
 
     Args:
         trainer: the pieces of the run.
-        folder: where records, samples and checkpoints go; it holds the configuration already.
-        resume: continue from the newest whole checkpoint there.
-        watcher: is told how the run goes.
+        folder: where records and samples go; it holds the configuration already.
+        checkpoints: where checkpoints go; None for none.
+        callback: is told how the run goes.
 
-    Returns:
-        The last epoch's record, the figures on the test split, and ``dimensions``, d.
-
-    Raises:
-        Stopped: the watcher asked for it.
-        Diverged: the loss became NaN or infinite.
-        InvalidInput: there is nothing whole to resume from.
+    Attributes:
+        records: of the epochs of this process.
+        done: steps, counted through the phases: ``state.step``, without asking the device.
     """
-    loop = _Loop(trainer, folder, watcher)
-    try:
-        if resume:
-            loop.restore()
-            folder.rewrite(trainer.config, loop.done)
-        else:
-            loop.enter(0)
-        watcher.on_start(trainer, loop.done)
-        return loop.run()
-    finally:
-        loop.feed.close()
-        loop.checkpoints.close()
 
-
-class _Loop:
-    stage: Stage
-    state: TrainState
-    samples: Samples | None
-    coordinates: CoordinateLog | None
-
-    def __init__(self, trainer: Trainer, folder: RunFolder, watcher: Watcher):
-        self.trainer, self.folder, self.watcher = trainer, folder, watcher
-        self.config = trainer.config
-        self.checkpoints = Checkpoints(folder.checkpoints)
-        self.done = 0  # steps: state.step, without asking the device
+    def __init__(
+        self,
+        trainer: Trainer,
+        folder: RunFolder,
+        checkpoints: Checkpoints | None,
+        callback: Callback,
+    ):
+        self.trainer, self.folder, self.callback = trainer, folder, callback
+        self.checkpoints = checkpoints
+        self.records: list[dict[str, Any]] = []
+        self.done = 0
         self.saved: int | None = None
-        self.began = time.perf_counter()
-        split = trainer.dataset.train
-        self.feed = Feed(split.images, split.labels, trainer.placed)
-
-    def enter(self, index: int) -> None:
-        """Begins a phase, from where the one before it ended unless it starts elsewhere."""
-        self.prepare(index)
-        weights = self.trainer.weights
-        if index:
-            weights = Weights(self.state.params, self.state.model_state)
-        state = self.stage.state(self.stage.start or weights, self.trainer.mesh.size)
-        self.state = self.trainer.placed(state)
-        if self.samples:
-            self.samples.clear()
-            self.samples.append(self.trainer.row(self.state))
-        if self.coordinates:
-            self.coordinates.cut(self.done)
-
-    def prepare(self, index: int) -> None:
-        """All of a phase but its state."""
-        sampling = self.config.sampled_by(index)
-        rows = None
-        if self.config.phases[index].on_trajectory and sampling is not None:
-            distributed.wait_for_all("the trajectory is written")
-            samples = self.sample_file(sampling)
-            samples.cut(self.trainer.spans[sampling].end_step)  # or they are cut short
-            rows = samples.rows()
-        self.stage = self.trainer.stage(index, rows)
-        sampled = self.stage.phase.sample_every is not None
-        self.samples = self.sample_file(index) if sampled else None
-        self.coordinates = self.coordinate_log()
+        self.running: RunningPhase
+        self.state: TrainState
+        self.recorders: list[Recorder] = []
         self.clock = Clock()
-        self.compiled: set[bool | None] = set()
-
-    def coordinate_log(self) -> CoordinateLog | None:
-        if not (self.stage.phase.log_coordinates and self.folder.writes):
-            return None
-        file = self.folder.coordinates_file(self.stage.span.index)
-        size = dimensions(self.stage.phase, self.stage.optimizer, self.trainer.weights.params)
-        return CoordinateLog(file, size, self.stage.span.first_step)
-
-    def sample_file(self, index: int) -> Samples:
-        span = self.trainer.spans[index]
-        assert span.sample_every is not None
-        file = self.folder.trajectory_file(index, half=bool(span.phase.half_samples))
-        size, every = self.trainer.row_size, span.sample_every
-        return Samples(file, size, span.first_step, every, self.folder.writes)
-
-    def restore(self) -> None:
-        state, meta, damaged = self.checkpoints.restore(self.template)
-        self.state = self.trainer.placed(for_workers(state, self.trainer.mesh.size))
-        self.done = self.saved = int(meta["step"])
-        self.began -= meta["seconds"]
-        self.clock.seconds, self.clock.examples = meta["train_seconds"], meta["train_examples"]
-        if self.samples:
-            self.samples.cut(self.done)
-        if self.coordinates:
-            self.coordinates.cut(self.done)
-        if damaged:
-            distributed.wait_for_all("all know which checkpoints are damaged")
-            self.checkpoints.drop(damaged)
-            self.watcher.on_damaged(damaged)
-
-    def template(self, meta: dict[str, Any]) -> TrainState:
-        self.prepare(meta["phase"])
-        return self.stage.state(self.trainer.weights, meta["workers"])
-
-    def run(self) -> dict[str, Any]:
-        for index in range(self.stage.span.index, len(self.trainer.spans)):
-            if index != self.stage.span.index:
-                self.enter(index)
-            self.watcher.on_phase(self.stage)
-            self.phase()
-        self.checkpoints.wait()
-        loss, accuracy = self.trainer.evaluate(self.state, self.trainer.dataset.test)
-        size = dimensions(self.stage.phase, self.stage.optimizer, self.state.params)
-        figures = {"test_loss": loss, "test_accuracy": accuracy, "dimensions": size}
-        distributed.wait_for_all("the last record is written")
-        return self.folder.records()[-1] | figures | {"seconds": self.seconds}
-
-    def phase(self) -> None:
-        """Trains from wherever the phase stands to its end."""
-        span = self.stage.span
-        begun = (self.done - span.first_step) // span.steps
-        for epoch in range(span.first_epoch + begun, span.end_epoch):
-            self.epoch(epoch)
-            last = epoch + 1 == span.end_epoch
-            if last and self.config.recalibrate_bn and span.phase.dim is not None:
-                state = self.trainer.recalibrated(self.state)
-                self.state = self.state._replace(model_state=self.trainer.placed(state))
-            record = self.record(epoch)
-            self.state = self.state._replace(meters=self.trainer.placed(no_meters()))
-            self.folder.append(record)
-            self.watcher.on_epoch(record)
-            if last or (epoch + 1) % self.config.checkpoint_every == 0:
-                self.save()
+        self._began = time.perf_counter()
+        self._feed = Feed(*trainer.dataset.train, trainer.placed)
 
     @property
     def seconds(self) -> float:
-        return time.perf_counter() - self.began
+        return time.perf_counter() - self._began
 
-    def epoch(self, epoch: int) -> None:
+    def enter(self, index: int) -> None:
+        """Begins a phase, from where the one before it ended unless it starts elsewhere."""
+        self._prepare(index)
+        weights = self.trainer.weights
+        if index:
+            weights = Weights(self.state.params, self.state.model_state)
+        weights = self.running.start or weights
+        state = self.trainer.first_state(self.running, weights, self.trainer.mesh.size)
+        self.state = self.trainer.placed(state)
+        for recorder in self.recorders:
+            recorder.begin(self.state)
+
+    def restore(self) -> None:
+        """Goes on from the newest whole checkpoint.
+
+        Raises:
+            InvalidInput: there is none.
+        """
+        assert self.checkpoints is not None
+        state, meta, damaged = self.checkpoints.restore(self._template)
+        self.state = self.trainer.placed(for_workers(state, self.trainer.mesh.size))
+        self.done = self.saved = int(meta["step"])
+        self._began -= meta["seconds"]
+        self.clock.seconds, self.clock.examples = meta["train_seconds"], meta["train_examples"]
+        for recorder in self.recorders:
+            recorder.go_on(self.done)
+        if damaged:
+            distributed.wait_for_all("all know which checkpoints are damaged")
+            self.checkpoints.drop(damaged)
+            self.callback.on_damaged(damaged)
+
+    def _template(self, meta: dict[str, Any]) -> TrainState:
+        self._prepare(meta["phase"])
+        return self.trainer.first_state(self.running, self.trainer.weights, meta["workers"])
+
+    def _prepare(self, index: int) -> None:
+        """All of a phase but its state."""
+        config, rows = self.trainer.config, None
+        sampling = config.sampled_by(index)
+        if config.phases[index].on_trajectory and sampling is not None:
+            distributed.wait_for_all("the trajectory is written")
+            place = self.trainer.phases[sampling]
+            samples = sample_file(self.trainer, place, self.folder)
+            samples.cut(place.end_step)  # or they are cut short
+            rows = samples.rows()
+        self.running = self.trainer.running(index, rows)
+        self.recorders = recorders_of(self.trainer, self.running, self.folder)
+        self.clock = Clock()
+        self._compiled: set[bool | None] = set()
+
+    def run(self) -> dict[str, Any]:
+        """Trains to the last epoch of the last phase.
+
+        Returns:
+            The last epoch's record, the metrics on the test split, and ``dimensions``, d.
+
+        Raises:
+            Stopped: the callback asked for it.
+            Diverged: the loss became NaN or infinite.
+        """
+        self.callback.on_start(self.trainer, self.done)
+        for index in range(self.running.place.index, len(self.trainer.phases)):
+            if index != self.running.place.index:
+                self.enter(index)
+            self.callback.on_phase(self.running)
+            self._phase()
+        self._wait()
+        return self.results()
+
+    def results(self) -> dict[str, Any]:
+        """What the run has come to so far."""
+        dimensions = self.running.dimensions(self.state.params)
+        figures = self._figures("test") | {"dimensions": dimensions}
+        distributed.wait_for_all("the last record is written")
+        last = (self.folder.records() or self.records or [{"step": self.done}])[-1]
+        return last | figures | {"seconds": self.seconds}
+
+    def _phase(self) -> None:
+        """Trains from wherever the phase stands to its end."""
+        place, config = self.running.place, self.trainer.config
+        begun = (self.done - place.first_step) // place.steps
+        for epoch in range(place.first_epoch + begun, place.end_epoch):
+            self._epoch(epoch)
+            last = epoch + 1 == place.end_epoch
+            if last and config.recalibrate_bn and "dim" in place.phase.values:
+                state = self.trainer.placed(self.trainer.recalibrated(self.state))
+                self.state = self.state._replace(model_state=state)
+            record = self._record(epoch)
+            self.state = self.state._replace(
+                meters=self.trainer.placed(no_meters(self.trainer.task))
+            )
+            self.records.append(record)
+            self.folder.append(record)
+            self.callback.on_epoch(record)
+            if last or (epoch + 1) % config.checkpoint_every == 0:
+                self._save()
+
+    def _epoch(self, epoch: int) -> None:
         """Trains from wherever the epoch stands to its end."""
-        span = self.stage.span
-        self.feed.begin(self.trainer.order(span, epoch), span.phase.batch_size)
+        place = self.running.place
+        self._feed.begin(self.trainer.order(place, epoch), place.phase.batch_size)
         logged = time.perf_counter()
-        if self.compiled:
+        if self._compiled:
             self.clock.start()
-        while self.done < span.first_step + (epoch + 1 - span.first_epoch) * span.steps:
-            if self.watcher.should_stop() or distributed.all_stop_at(self.done):
-                self.interrupt()
-            self.step()
+        end = place.first_step + (epoch + 1 - place.first_epoch) * place.steps
+        while self.done < end:
+            if self.callback.should_stop() or distributed.all_stop_at(self.done):
+                self._interrupt()
+            self._step()
             if time.perf_counter() - logged > _LOG_SECONDS:
-                self.log(epoch)
+                self._tell(epoch, place.steps - (end - self.done))
                 logged = time.perf_counter()
         jax.block_until_ready(self.state)
         self.clock.stop()
 
-    def step(self) -> None:
-        span = self.stage.span
-        inputs = self.feed.at((self.done - span.first_step) % span.steps)
-        due = span.refresh_due(self.done)
-        if due not in self.compiled:
+    def _step(self) -> None:
+        place = self.running.place
+        inputs = self._feed.at((self.done - place.first_step) % place.steps)
+        due = self.running.due(self.done)
+        if due not in self._compiled:
             jax.block_until_ready(self.state)
             self.clock.stop()
-        if self.config.diagnose and self.done % self.config.diagnose == 0:
-            self.measured_step(due, *inputs)
-        else:
-            self.state = self.stage.train_step(self.state, *inputs, due=due)
+        step = Step(self.done, self.running, inputs)
+        for recorder in self.recorders:
+            recorder.before(step, self.state)
+        self.state = self.running.train_step(self.state, *inputs, due=due)
         self.done += 1
-        self.clock.count(self.stage.phase.batch_size)
-        if due not in self.compiled:
+        self.clock.count(place.phase.batch_size)
+        if due not in self._compiled:
             jax.block_until_ready(self.state)
-            self.compiled.add(due)
+            self._compiled.add(due)
             self.clock.start()
-        if self.samples and self.samples.due(self.done):
-            self.samples.append(self.trainer.row(self.state))
-        if self.coordinates:
-            state = subspace_state(self.state.opt_state)
-            assert state is not None
-            self.coordinates.append(state.slope)
+        for recorder in self.recorders:
+            recorder.after(step, self.state)
 
-    def measured_step(self, due: bool | None, *inputs: Array) -> None:
-        """A step, set beside the gradient at its start."""
-        gradient = self.stage.gradient(self.state, *inputs)
-        before = jax.tree.map(jnp.copy, self.state.params)
-        trials = _trials(self.state)
-        self.state = self.stage.train_step(self.state, *inputs, due=due)
-        record = {"step": self.done, "phase": self.stage.span.index + 1}
-        record |= diagnose.compare(gradient, before, self.state.params)
-        record |= diagnose.expected(self.stage.phase, before)
-        if trials is not None:
-            record["trials"] = (_trials(self.state) or 0) - trials
-        condition = diagnose.condition(self.state.opt_state)
-        if condition is not None:
-            record["condition"] = condition
-        self.folder.append_diagnostics(record)
-
-    def log(self, epoch: int) -> None:
-        loss, accuracy = means([self.state.meters])
+    def _tell(self, epoch: int, step: int) -> None:
+        figures = mean_metrics(self.trainer.task, [self.state.meters])
         # of several processes the others look at other times, and would wait for this one
         if not distributed.is_one_of_several():
-            self.check(loss)
-        span = self.stage.span
-        step = self.done - span.first_step - (epoch - span.first_epoch) * span.steps
-        rate = self.clock.rate
-        self.watcher.on_progress(Progress(epoch, step, span.steps, loss, accuracy, rate))
+            self._check(figures["loss"])
+        steps, rate = self.running.place.steps, self.clock.rate
+        self.callback.on_progress(Progress(epoch, step, steps, figures, rate))
 
-    def record(self, epoch: int) -> dict[str, Any]:
-        loss, accuracy = means([self.state.meters])
-        self.check(loss)
-        validation = self.trainer.dataset.validation
-        record = {
+    def _record(self, epoch: int) -> dict[str, Any]:
+        place = self.running.place
+        figures = mean_metrics(self.trainer.task, [self.state.meters])
+        self._check(figures["loss"])
+        record: dict[str, Any] = {
             "epoch": epoch + 1,
-            "phase": self.stage.span.index + 1,
-            "method": self.stage.phase.method,
+            "phase": place.index + 1,
+            "method": place.phase.method.name,
             "step": self.done,
-            "train_loss": loss,
-            "train_accuracy": accuracy,
         }
-        if len(validation.labels):
-            loss, accuracy = self.trainer.evaluate(self.state, validation)
-            self.check(loss)
-            record |= {"validation_loss": loss, "validation_accuracy": accuracy}
-        if self.done == self.stage.span.end_step < self.trainer.spans[-1].end_step:
-            loss, accuracy = self.trainer.evaluate(self.state, self.trainer.dataset.test)
-            record |= {"test_loss": loss, "test_accuracy": accuracy}
+        record |= {f"train_{name}": value for name, value in figures.items()}
+        if len(self.trainer.dataset.validation.targets):
+            record |= self._figures("validation")
+            self._check(record["validation_loss"])
+        if self.done == place.end_step < self.trainer.phases[-1].end_step:
+            record |= self._figures("test")
         counts = search_counts(self.state.opt_state)
         if counts is not None:  # since the phase began
             record |= {"searches": int(counts.searches), "failed_searches": int(counts.failures)}
         record |= trace(self.state.opt_state)
         return record | {"seconds": self.seconds, "examples_per_second": self.clock.rate}
 
-    def check(self, loss: float) -> None:
-        if not math.isfinite(loss):
-            self.checkpoints.wait()
-            raise Diverged(self.done, self.saved, self.stage.span.index)
+    def _figures(self, split: str) -> dict[str, float]:
+        found = self.trainer.evaluate(self.state, getattr(self.trainer.dataset, split))
+        return {f"{split}_{name}": value for name, value in found.items()}
 
-    def save(self) -> None:
-        self.check(0.0 if bool(_all_finite(self.state.params)) else math.nan)
+    def _check(self, loss: float) -> None:
+        if not math.isfinite(loss):
+            self._wait()
+            raise Diverged(self.done, self.saved, self.running.place.index)
+
+    def _save(self) -> None:
+        self._check(0.0 if bool(_all_finite(self.state.params)) else math.nan)
+        for recorder in self.recorders:
+            recorder.flush()
+        if self.checkpoints is None:
+            return
         meta = {
             "step": self.done,
-            "phase": self.stage.span.index,
+            "phase": self.running.place.index,
             "workers": self.trainer.mesh.size,
             "seconds": self.seconds,
             "train_seconds": self.clock.seconds,
             "train_examples": self.clock.examples,
         }
-        if self.coordinates:
-            self.coordinates.flush()
         self.checkpoints.save(self.done, self.state, meta)
         self.saved = self.done
 
-    def interrupt(self) -> None:
+    def _interrupt(self) -> None:
         self.clock.stop()
-        self.save()
-        self.checkpoints.wait()
+        self._save()
+        self._wait()
         raise Stopped
 
+    def _wait(self) -> None:
+        if self.checkpoints is not None:
+            self.checkpoints.wait()
 
-def _trials(state: TrainState) -> int | None:
-    """Evaluations of the loss by line searches so far."""
-    counts = search_counts(state.opt_state)
-    return None if counts is None else int(counts.trials)
+    def close(self) -> None:
+        """Lets go of readers and checkpoints."""
+        self._feed.close()
+        if self.checkpoints is not None:
+            self.checkpoints.close()
 
 
 @jax.jit

@@ -12,15 +12,15 @@ import optax
 from jaxtyping import PyTree
 
 from subspace.config.phase import Phase
+from subspace.methods import Method
 from subspace.optim.in_subspace import coordinates
-from subspace.spaces.partition import allocate, divide
 from subspace.store.weights import Weights
 from subspace.train.mesh import for_workers
-from subspace.train.step import TrainState, no_meters
+from subspace.train.step import Meters, TrainState
 
 
 @dataclass(frozen=True)
-class Span:
+class PlacedPhase:
     """A phase's place in a run.
 
     Attributes:
@@ -45,13 +45,8 @@ class Span:
     @property
     def sample_every(self) -> int | None:
         """Steps between samples."""
-        every = self.phase.sample_every
-        return self.steps if every == "epoch" else every  # pyright: ignore[reportReturnType]
-
-    def refresh_due(self, step: int) -> bool | None:
-        """Whether a step refreshes the curvature; None for a method without it."""
-        every = self.phase.refresh
-        return None if every is None else (step - self.first_step) % every == 0
+        every = self.phase.schedule.sample_every
+        return self.steps if isinstance(every, str) else every
 
     @property
     def samples(self) -> int:
@@ -60,19 +55,18 @@ class Span:
         return 0 if every is None else (self.end_step - self.first_step) // every + 1
 
 
-def spans(phases: Sequence[Phase], examples: int) -> tuple[Span, ...]:
+def placed(phases: Sequence[Phase], examples: int) -> tuple[PlacedPhase, ...]:
     """The phases' places in a run over so many training examples."""
-    placed: list[Span] = []
+    found: list[PlacedPhase] = []
     epoch = step = 0
     for index, phase in enumerate(phases):
-        span = Span(index, phase, examples // phase.batch_size, epoch, step)
-        placed.append(span)
-        epoch, step = span.end_epoch, span.end_step
-    return tuple(placed)
+        found.append(PlacedPhase(index, phase, examples // phase.batch_size, epoch, step))
+        epoch, step = found[-1].end_epoch, found[-1].end_step
+    return tuple(found)
 
 
 @dataclass(frozen=True)
-class Stage:
+class RunningPhase:
     """A phase that is ready to run.
 
     Attributes:
@@ -81,7 +75,7 @@ class Stage:
         start: the weights that it starts from, if not those of the phase before it.
     """
 
-    span: Span
+    place: PlacedPhase
     optimizer: optax.GradientTransformationExtraArgs
     train_step: Callable[..., TrainState]
     gradient: Callable[..., PyTree]
@@ -89,24 +83,30 @@ class Stage:
 
     @property
     def phase(self) -> Phase:
-        return self.span.phase
+        return self.place.phase
 
-    def state(self, weights: Weights, workers: int) -> TrainState:
+    def due(self, step: int) -> bool | None:
+        """What the method says of a step of the run."""
+        return self.phase.method.due(step - self.place.first_step)
+
+    def dimensions(self, params: PyTree) -> int:
+        """d: coordinates that a step changes; D for a method without a subspace."""
+        return dimensions(self.phase.method, self.optimizer, params)
+
+    def state(self, weights: Weights, workers: int, meters: Meters) -> TrainState:
         """The state before the phase's first step; a copy, as steps donate it."""
         opt_state = for_workers(self.optimizer.init(weights.params), workers)
-        step = jnp.int32(self.span.first_step)
-        return jax.tree.map(jnp.array, TrainState(*weights, opt_state, step, no_meters()))
+        step = jnp.int32(self.place.first_step)
+        return jax.tree.map(jnp.array, TrainState(*weights, opt_state, step, meters))
 
 
 def dimensions(
-    phase: Phase, optimizer: optax.GradientTransformationExtraArgs, params: PyTree
+    method: Method, optimizer: optax.GradientTransformationExtraArgs, params: PyTree
 ) -> int:
-    """d: coordinates that a step changes; D for a method without a subspace."""
-    if phase.in_law:  # which has no coordinates
-        partition = divide(params, phase.compartments or "whole")
-        return sum(
-            allocate(partition.sizes, int(phase.dim or 0), phase.allocate or "same").values()
-        )
+    """d of a method: by its own word, else its coordinates, else D."""
+    told = method.directions(params)
+    if told is not None:
+        return told
     coords: Any = jax.eval_shape(lambda p: coordinates(optimizer.init(p)), params)
     if coords is None:
         return sum(leaf.size for leaf in jax.tree.leaves(params))

@@ -13,19 +13,18 @@ import optax
 from jax import lax
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
-from jaxtyping import Array, Float, Int, PyTree, UInt8
+from jaxtyping import Array, Float, Int, PyTree
 
 from subspace import models
-from subspace.data.augment import augment, prepare
 from subspace.natural.capture import capture
+from subspace.tasks import AbstractTask
 from subspace.train.mesh import AXIS, INNER, placement
 
 
 class Meters(NamedTuple):
-    """Sums since the start of an epoch."""
+    """Sums of the task's metrics, by name, since the start of an epoch."""
 
-    loss: Float[Array, ""]
-    correct: Int[Array, ""]
+    sums: dict[str, Float[Array, ""]]
     examples: Int[Array, ""]
 
 
@@ -39,18 +38,19 @@ class TrainState(NamedTuple):
     meters: Meters
 
 
-def no_meters() -> Meters:
-    return Meters(jnp.float32(0), jnp.int32(0), jnp.int32(0))
+def no_meters(task: AbstractTask) -> Meters:
+    return Meters({metric.name: jnp.float32(0) for metric in task.metrics}, jnp.int32(0))
 
 
-class Task(NamedTuple):
-    """What a step trains: the model without its parameters, the optimizer, and the batches.
+class StepPlan(NamedTuple):
+    """What a step trains: the task, the model without its parameters, the optimizer, the batches.
 
     ``steps`` are those of an epoch; epochs are counted from ``first_step``. Augmentation is a
-    function of (seed, stream, step, place in the batch). ``workers`` each take a share of the
-    batch, or with ``same_batch`` all of it.
+    function of (seed, epochs_before, step, place in the batch). ``workers`` each take a share of
+    the batch, or with ``same_batch`` all of it. ``needs_rows``: see `subspace.methods.Method`.
     """
 
+    task: AbstractTask
     static: PyTree
     optimizer: optax.GradientTransformationExtraArgs
     mesh: Mesh
@@ -61,7 +61,8 @@ class Task(NamedTuple):
     first_step: int
     augment: bool
     seed: int
-    stream: int
+    epochs_before: int
+    needs_rows: bool
 
     @property
     def axes(self) -> tuple[str, ...]:
@@ -74,99 +75,97 @@ def worker_axes(mesh: Mesh, workers: int) -> tuple[str, ...]:
     return (AXIS,) if workers == mesh.size else (AXIS, INNER)
 
 
-def make_train_step(task: Task) -> Callable[..., TrainState]:
-    """A jitted ``step(state, images, labels, order, due=None) -> state``; ``state`` is donated.
+def make_train_step(plan: StepPlan) -> Callable[..., TrainState]:
+    """A jitted ``step(state, inputs, targets, order, due=None) -> state``; ``state`` is donated.
 
-    Shapes: images uint8 (N, H, W, C) and labels int32 (N,) of the whole training split, order
-    int32 (steps × batch,), the epoch's order. The batch is divided among the workers; how they are
-    spread over devices and processes doesn't change the result. ``due``, a Python bool, is for
-    `subspace.natural.scale_by_curvature`; each of its values is a program of its own.
+    Shapes: inputs (N, ...) and targets (N, ...) of the whole training split, order int32
+    (steps × batch,), the epoch's order. The batch is divided among the workers; how they are
+    spread over devices and processes doesn't change the result. ``due``, a Python bool, is what
+    `subspace.methods.Method.due` says; each of its values is a program of its own.
     """
-    axes, workers = task.axes, task.workers
+    axes = plan.axes
 
-    def step(due: bool | None, state: TrainState, *inputs):
-        batch = _batch(task, state.step, *inputs)
+    def step(due: bool | None, state: TrainState, *data):
+        batch = _batch(plan, state.step, *data)
 
         def loss_fn(params, examples=batch):
-            model = models.with_axis(eqx.combine(params, task.static), ("batch", *axes))
-            return _loss(model, state.model_state, *examples)
+            model = models.with_axis(eqx.combine(params, plan.static), ("batch", *axes))
+            return _loss(plan.task, model, state.model_state, *examples)
 
         def value_fn(params, *part):
             return loss_fn(params, _share(batch, *part[0]) if part else batch)[0]
 
         def rows_fn(params):
-            model = models.with_axis(eqx.combine(params, task.static), ("batch", *axes))
-            return capture(model, functools.partial(_loss_of_one, state.model_state), batch)
+            model = models.with_axis(eqx.combine(params, plan.static), ("batch", *axes))
+            of_one = functools.partial(_loss_of_one, plan.task, state.model_state)
+            return capture(model, of_one, batch)
 
-        (loss, (correct, model_state)), grads = jax.value_and_grad(loss_fn, has_aux=True)(
+        (loss, (figures, model_state)), grads = jax.value_and_grad(loss_fn, has_aux=True)(
             state.params
         )
         loss = lax.pmean(loss, axes)
-        known = {"value": loss, "value_fn": value_fn, "rows_fn": rows_fn, "due": due}
-        updates, opt_state = task.optimizer.update(grads, state.opt_state, state.params, **known)
-        meters = Meters(
-            state.meters.loss + loss * task.batch_size,
-            state.meters.correct + lax.psum(correct, axes) // (workers if task.same_batch else 1),
-            state.meters.examples + task.batch_size,
-        )
+        known = {"value": loss, "value_fn": value_fn, "due": due}
+        if plan.needs_rows:
+            known["rows_fn"] = rows_fn
+        updates, opt_state = plan.optimizer.update(grads, state.opt_state, state.params, **known)
+        meters = _added(plan, state.meters, loss, figures)
         params: Any = optax.apply_updates(state.params, updates)
         return TrainState(params, model_state, opt_state, state.step + 1, meters)
 
-    def on_mesh(state: TrainState, *inputs, due: bool | None = None):
+    def on_mesh(state: TrainState, *data, due: bool | None = None):
         specs = placement(state)
-        local = _by_worker(task, functools.partial(step, due))
-        return _on_mesh(local, task.mesh, (specs, P(), P(), P()), specs)(state, *inputs)
+        local = _by_worker(plan, functools.partial(step, due))
+        return _on_mesh(local, plan.mesh, (specs, P(), P(), P()), specs)(state, *data)
 
     return jax.jit(on_mesh, donate_argnums=0, static_argnames="due")
 
 
-def make_gradient(task: Task) -> Callable[..., PyTree]:
-    """A jitted ``gradient(state, images, labels, order)``, that of the batch of a step to come.
+def make_gradient(plan: StepPlan) -> Callable[..., PyTree]:
+    """A jitted ``gradient(state, inputs, targets, order)``, that of the batch of a step to come.
 
     Arguments as `make_train_step`'s step has them; the mean over all workers, D numbers.
     """
 
-    def gradient(params, model_state, step, *inputs):
-        batch = _batch(task, step, *inputs)
+    def gradient(params, model_state, step, *data):
+        batch = _batch(plan, step, *data)
 
         def loss_fn(params):
-            model = models.with_axis(eqx.combine(params, task.static), ("batch", *task.axes))
-            return _loss(model, model_state, *batch)[0]
+            model = models.with_axis(eqx.combine(params, plan.static), ("batch", *plan.axes))
+            return _loss(plan.task, model, model_state, *batch)[0]
 
-        return lax.pmean(jax.grad(loss_fn)(params), task.axes)
+        return lax.pmean(jax.grad(loss_fn)(params), plan.axes)
 
-    run = _on_mesh(_by_worker(task, gradient), task.mesh, (P(),) * 6, P())
-    return jax.jit(lambda state, *inputs: run(state.params, state.model_state, state.step, *inputs))
+    run = _on_mesh(_by_worker(plan, gradient), plan.mesh, (P(),) * 6, P())
+    return jax.jit(lambda state, *data: run(state.params, state.model_state, state.step, *data))
 
 
-def _by_worker(task: Task, f: Callable[..., Any]) -> Callable[..., Any]:
+def _by_worker(plan: StepPlan, f: Callable[..., Any]) -> Callable[..., Any]:
     """``f`` once a worker of a device."""
-    local = task.workers // task.mesh.size
+    local = plan.workers // plan.mesh.size
     if local == 1:
         return f
     return jax.vmap(f, in_axes=None, out_axes=None, axis_name=INNER, axis_size=local)
 
 
-def _batch(task: Task, step: Array, images, labels, order) -> tuple[Array, Array]:
+def _batch(plan: StepPlan, step: Array, inputs, targets, order) -> tuple[Array, Array]:
     """A worker's share of a step's batch, as the model takes it."""
-    share = task.batch_size if task.same_batch else task.batch_size // task.workers
-    start = 0 if task.same_batch else lax.axis_index(task.axes) * share
+    share = plan.batch_size if plan.same_batch else plan.batch_size // plan.workers
+    start = 0 if plan.same_batch else lax.axis_index(plan.axes) * share
     place = start + jnp.arange(share)
-    step_in_epoch = (step - task.first_step) % task.steps
-    chosen = order[step_in_epoch * task.batch_size + place]
-    return _inputs(task, images[chosen], step, place), labels[chosen]
+    step_in_epoch = (step - plan.first_step) % plan.steps
+    chosen = order[step_in_epoch * plan.batch_size + place]
+    return _prepared(plan, inputs[chosen], step, place), targets[chosen]
 
 
-def _inputs(
-    task: Task, images: UInt8[Array, "b h w c"], step: Array, place: Int[Array, " b"]
-) -> Float[Array, "b h w c"]:
-    if not task.augment:
-        return prepare(images)
-    root = jax.random.key(task.seed, impl="threefry2x32")
-    if task.stream:
-        root = jax.random.fold_in(root, 2**31 + task.stream)  # no step's number
+def _prepared(plan: StepPlan, inputs: Array, step: Array, place: Int[Array, " b"]) -> Array:
+    if not plan.augment:
+        return plan.task.prepare(inputs)
+    root = jax.random.key(plan.seed, impl="threefry2x32")
+    if plan.epochs_before:
+        root = jax.random.fold_in(root, 2**31 + plan.epochs_before)  # no step's number
     key = jax.random.fold_in(root, step)
-    return augment(images, jax.vmap(lambda i: jax.random.fold_in(key, i))(place))
+    keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(place)
+    return plan.task.augment(inputs, keys)
 
 
 def _share(batch: Any, index: Int[Array, ""], count: int) -> Any:
@@ -176,54 +175,66 @@ def _share(batch: Any, index: Int[Array, ""], count: int) -> Any:
 
 
 def _loss(
-    model: PyTree, state: PyTree, images: Float[Array, "b h w c"], labels: Int[Array, " b"]
-) -> tuple[Float[Array, ""], tuple[Int[Array, ""], PyTree]]:
-    logits, state = models.apply(model, state, images)
-    losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-    correct = jnp.sum(jnp.argmax(logits, axis=1) == labels)
-    return jnp.mean(losses), (correct.astype(jnp.int32), state)
+    task: AbstractTask, model: PyTree, state: PyTree, inputs: Array, targets: Array
+) -> tuple[Float[Array, ""], tuple[dict[str, Float[Array, ""]], PyTree]]:
+    """The mean loss of a batch; the other metrics' sums, and the model's new state."""
+    outputs, state = models.apply(model, state, inputs)
+    figures = jax.vmap(task.score)(outputs, targets)
+    loss = jnp.mean(figures.pop("loss"))
+    return loss, ({name: jnp.sum(each) for name, each in figures.items()}, state)
 
 
-def _loss_of_one(state: PyTree, model: PyTree, example: Any) -> Float[Array, ""]:
-    """That of an image and its label, within a `vmap` over the batch."""
-    image, label = example
-    logits = model(image, state)[0] if jax.tree.leaves(state) else model(image)
-    return optax.softmax_cross_entropy_with_integer_labels(logits, label)
+def _added(
+    plan: StepPlan, meters: Meters, loss: Float[Array, ""], figures: dict[str, Float[Array, ""]]
+) -> Meters:
+    """With a batch's metrics, of all workers; where all see the same, they count once."""
+    times = plan.workers if plan.same_batch else 1
+    new = {name: lax.psum(total, plan.axes) / times for name, total in figures.items()}
+    new["loss"] = loss * plan.batch_size
+    sums = {name: total + new[name].astype(total.dtype) for name, total in meters.sums.items()}
+    return Meters(sums, meters.examples + plan.batch_size)
 
 
-def make_eval_step(static: PyTree, mesh: Mesh) -> Callable[..., Meters]:
-    """A jitted ``evaluate(params, model_state, images, labels, valid) -> Meters``.
+def _loss_of_one(
+    task: AbstractTask, state: PyTree, model: PyTree, example: Any
+) -> Float[Array, ""]:
+    """That of an input and its target, within a `vmap` over the batch."""
+    x, target = example
+    output = model(x, state)[0] if jax.tree.leaves(state) else model(x)
+    return task.score(output, target)["loss"]
 
-    Shapes: images uint8 (B, H, W, C), labels int32 (B,), valid bool (B,), False for padding; B is
-    a multiple of the number of devices. Batch norm uses its running statistics.
+
+def make_eval_step(task: AbstractTask, static: PyTree, mesh: Mesh) -> Callable[..., Meters]:
+    """A jitted ``evaluate(params, model_state, inputs, targets, valid) -> Meters``.
+
+    Shapes: inputs and targets (B, ...), valid bool (B,), False for padding; B is a multiple of the
+    number of devices. Batch norm uses its running statistics.
     """
 
-    def evaluate(params, model_state, images, labels, valid):
+    def evaluate(params, model_state, inputs, targets, valid):
         model = eqx.nn.inference_mode(eqx.combine(params, static))
-        logits, _ = models.apply(model, model_state, prepare(images))
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-        right = (jnp.argmax(logits, axis=1) == labels) & valid
-        sums = Meters(
-            jnp.sum(jnp.where(valid, losses, jnp.float32(0))),
-            jnp.sum(right).astype(jnp.int32),
-            jnp.sum(valid).astype(jnp.int32),
-        )
-        return lax.psum(sums, AXIS)
+        outputs, _ = models.apply(model, model_state, task.prepare(inputs))
+        figures = jax.vmap(task.score)(outputs, targets)
+        sums = {
+            name: jnp.sum(jnp.where(valid, each, jnp.zeros_like(each)))
+            for name, each in figures.items()
+        }
+        return lax.psum(Meters(sums, jnp.sum(valid).astype(jnp.int32)), AXIS)
 
     specs = (P(), P(), P(AXIS), P(AXIS), P(AXIS))
     return jax.jit(_on_mesh(evaluate, mesh, specs, P()))
 
 
-def make_statistics_step(static: PyTree, mesh: Mesh) -> Callable[..., PyTree]:
-    """A jitted ``measure(params, model_state, images) -> model_state``.
+def make_statistics_step(task: AbstractTask, static: PyTree, mesh: Mesh) -> Callable[..., PyTree]:
+    """A jitted ``measure(params, model_state, inputs) -> model_state``.
 
-    The new state holds the statistics of this batch, uint8 (B, H, W, C), alone.
+    The new state holds the statistics of this batch, (B, ...), alone.
     """
 
-    def measure(params, model_state, images):
+    def measure(params, model_state, inputs):
         model = models.with_axis(eqx.combine(params, static), ("batch", AXIS))
         model = models.with_momentum(model, 0.0)
-        return models.apply(model, model_state, prepare(images))[1]
+        return models.apply(model, model_state, task.prepare(inputs))[1]
 
     return jax.jit(_on_mesh(measure, mesh, (P(), P(), P(AXIS)), P()))
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from subspace.errors import InvalidInput
+from subspace.train.callbacks import Callback
+
+_SPLITS = ("train", "validation", "test")
 
 
 def check_installed() -> None:
@@ -21,27 +24,30 @@ def check_installed() -> None:
 
 
 @contextmanager
-def events(folder: Path) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """A place for records, each field a scalar over steps: ``validation_loss`` as loss/validation.
+def events(folder: Path) -> Iterator[Callback]:
+    """A callback that writes each metric over steps: ``validation_loss`` as loss/validation.
 
     Args:
-        folder: of the event files; a resumed run adds a file.
-
-    Example:
-        >>> with events(Path("runs/rbd/tensorboard")) as write:
-        ...     write({"step": 10, "train_loss": 0.5})
+        folder: of the event files, made with the first record; a resumed run adds a file.
     """
-    from tensorboardX import SummaryWriter  # pyright: ignore[reportMissingImports]
-
-    with SummaryWriter(str(folder)) as writer:
+    with ExitStack() as stack:
+        writers: list[Any] = []
 
         def write(record: dict[str, Any]) -> None:
+            if not writers:  # not before the run has its folder, which has to be empty
+                writers.append(stack.enter_context(_writer(folder)))
             for name, value in record.items():
-                split, _, quantity = name.partition("_")
-                if quantity in ("loss", "accuracy"):
-                    writer.add_scalar(f"{quantity}/{split}", value, record["step"])
+                split, _, metric = name.partition("_")
+                if split in _SPLITS and metric:
+                    writers[0].add_scalar(f"{metric}/{split}", value, record["step"])
                 elif name == "examples_per_second":
-                    writer.add_scalar(name, value, record["step"])
-            writer.flush()
+                    writers[0].add_scalar(name, value, record["step"])
+            writers[0].flush()
 
-        yield write
+        yield Callback(on_epoch=write)
+
+
+def _writer(folder: Path) -> Any:
+    from tensorboardX import SummaryWriter  # pyright: ignore[reportMissingImports]
+
+    return SummaryWriter(str(folder))

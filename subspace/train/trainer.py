@@ -1,9 +1,8 @@
-"""What a run is made of: model, phases, data order, evaluation."""
+"""What a run is made of: task, model, phases, data order, evaluation."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -12,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.flatten_util import ravel_pytree
-from jax.sharding import PartitionSpec as P
 from jaxtyping import Float
 
 from subspace import models
@@ -20,24 +18,25 @@ from subspace.config.phase import Phase
 from subspace.config.run import RunConfig, check_dim
 from subspace.data.dataset import Dataset, Split
 from subspace.errors import InvalidInput, in_phase
+from subspace.methods import OnTrajectory
 from subspace.optim.exchange import AbstractExchange
-from subspace.spaces.random import RandomSubspace
 from subspace.spaces.trajectory import TrajectorySubspace
 from subspace.store.weights import TakenOver, Weights
-from subspace.train.mesh import AXIS, data_mesh, placement, put
-from subspace.train.running import Span, Stage, dimensions, spans
+from subspace.tasks import TASKS, AbstractTask
+from subspace.train.evaluate import Evaluator
+from subspace.train.mesh import data_mesh, placement, put
+from subspace.train.running import PlacedPhase, RunningPhase, dimensions, placed
 from subspace.train.step import (
-    Meters,
-    Task,
+    StepPlan,
     TrainState,
-    make_eval_step,
     make_gradient,
-    make_statistics_step,
     make_train_step,
+    no_meters,
     worker_axes,
 )
 
-_EVAL_BATCH = 256
+Build = Callable[[Dataset, Any], tuple[Any, Any]]
+"""(the data, a key) -> a model and its state."""
 
 
 class Trainer:
@@ -46,7 +45,9 @@ class Trainer:
     Args:
         config: of the run.
         dataset: its data.
-        source: gives, for freshly drawn weights, what the run takes over from another one.
+        taken_over: gives, for freshly drawn weights, what the run takes over from another one.
+        task: what is trained; by default the configuration's.
+        build: makes the model; by default the configuration's.
 
     Raises:
         InvalidInput: the model, a batch size or a subspace doesn't fit the data.
@@ -56,30 +57,31 @@ class Trainer:
         self,
         config: RunConfig,
         dataset: Dataset,
-        source: Callable[[Weights], TakenOver | None] = lambda fresh: None,
+        taken_over: Callable[[Weights], TakenOver | None] = lambda fresh: None,
+        task: AbstractTask | None = None,
+        build: Build | None = None,
     ):
-        self.config = config
-        self.dataset = dataset
+        self.config, self.dataset = config, dataset
+        self.task = TASKS[config.task] if task is None else task
         self.mesh = data_mesh(config.workers)
-        init_key = jax.random.fold_in(jax.random.key(config.seed, impl="threefry2x32"), 2**31)
-        model, model_state = models.build(
-            config.model, dataset.shape, dataset.classes, key=init_key
-        )
+        key = jax.random.fold_in(jax.random.key(config.seed, impl="threefry2x32"), 2**31)
+        make = build or (lambda data, key: self.task.build(config.model, data, key))
+        model, model_state = make(dataset, key)
         params, self._static = eqx.partition(model, eqx.is_inexact_array)
         fresh = Weights(params, model_state)
-        self.weights, self.source_rows = source(fresh) or TakenOver(fresh, None)
+        self.weights, self.source_rows = taken_over(fresh) or TakenOver(fresh, None)
         self.parameters = models.parameter_count(params)
-        self.spans = spans(config.phases, len(dataset.train.labels))
-        for span in self.spans:
-            with in_phase(span.index, span.phase.method):
-                self._check(span)
-        if self.spans[-1].end_step >= 2**31:
+        self.phases = placed(config.phases, len(dataset.train.targets))
+        for place in self.phases:
+            with in_phase(place.index, place.phase.method.name):
+                self._check(place)
+        if self.phases[-1].end_step >= 2**31:
             raise InvalidInput("epochs", "the run has 2**31 steps or more; use fewer epochs")
-        self._evaluate = make_eval_step(self._static, self.mesh)
+        self._evaluator = Evaluator(self.task, self._static, self.mesh)
 
-    def _check(self, span: Span) -> None:
-        phase, examples = span.phase, len(self.dataset.train.labels)
-        workers = 1 if phase.exchange == "split" else self.workers(phase)
+    def _check(self, place: PlacedPhase) -> None:
+        phase, examples = place.phase, len(self.dataset.train.targets)
+        workers = 1 if phase.splits_directions else self.workers(phase)
         if phase.batch_size > examples:
             raise InvalidInput(
                 "batch_size", f"{phase.batch_size} exceeds the training split ({examples})"
@@ -90,36 +92,32 @@ class Trainer:
                 f"{phase.batch_size} can't be divided among {workers} workers; "
                 f"use a multiple of {workers}",
             )
-        target: Any = self.weights.params
         if phase.on_trajectory:
-            self._check_samples(span)
-            target = RandomSubspace(target, dim=1)  # stands in for what is still to be sampled
-        optimizer = phase.optimizer(target, steps=1, seed=0, exchange=self.exchange(phase))
-        directions = dimensions(phase, optimizer, self.weights.params)
-        if phase.separate_batches and phase.batch_size < directions * workers:
-            raise InvalidInput(
-                "batch_size",
-                f"{phase.batch_size} examples can't be shared out among {directions} directions; "
-                f"use at least {directions * workers}",
-            )
+            self._check_samples(place)
+            return
+        optimizer = phase.optimizer(
+            self.weights.params, steps=1, seed=0, exchange=self.exchange(phase)
+        )
+        d = dimensions(phase.method, optimizer, self.weights.params)
+        phase.method.check_batch(phase.batch_size // workers, d)
 
     def workers(self, phase: Phase) -> int:
         """How many share a step: with a mean as many as devices, as it makes no difference."""
-        if phase.exchange in (None, "mean"):
+        if phase.shares_by_mean:
             return self.mesh.size
         return self.config.workers or self.mesh.size
 
     def exchange(self, phase: Phase) -> AbstractExchange:
         """How the workers share a step."""
         workers = self.workers(phase)
-        return phase.build_exchange(worker_axes(self.mesh, workers), workers)
+        return phase.exchange(worker_axes(self.mesh, workers), workers)
 
-    def _check_samples(self, span: Span) -> None:
-        sampling = self.config.sampled_by(span.index)
+    def _check_samples(self, place: PlacedPhase) -> None:
+        sampling = self.config.sampled_by(place.index)
         if sampling is not None:
-            check_dim(span.phase, self.spans[sampling].samples)
+            check_dim(place.phase, self.phases[sampling].samples)
         elif self.source_rows is not None:
-            check_dim(span.phase, len(self.source_rows))
+            check_dim(place.phase, len(self.source_rows))
             samples = self.source_rows[:, : self.parameters]
             if all(np.array_equal(row, samples[0]) for row in samples):
                 raise InvalidInput(
@@ -136,7 +134,7 @@ class Trainer:
         leaves = jax.tree.leaves((weights.params, weights.model_state))
         return np.concatenate([np.ravel(np.asarray(leaf)) for leaf in leaves])
 
-    def stage(self, index: int, rows: Float[np.ndarray, "t n"] | None = None) -> Stage:
+    def running(self, index: int, rows: Float[np.ndarray, "t n"] | None = None) -> RunningPhase:
         """A phase, ready to run.
 
         Args:
@@ -147,45 +145,50 @@ class Trainer:
         Raises:
             InvalidInput: the samples don't span as many directions as wanted.
         """
-        span, phase = self.spans[index], self.config.phases[index]
+        place, start = self.phases[index], None
         target: Any = self.weights.params
-        start = None
-        if phase.on_trajectory:
+        if isinstance(place.phase.method, OnTrajectory):
             rows = self.source_rows if rows is None else rows
             assert rows is not None
-            assert phase.dim is not None
-            with in_phase(index, phase.method):
+            with in_phase(index, place.phase.method.name):
                 target = TrajectorySubspace.fit(
-                    rows[:, : self.parameters], phase.dim, self.weights.params, divided=True
+                    rows[:, : self.parameters],
+                    place.phase.method.dim,
+                    self.weights.params,
+                    divided=True,
                 )
-            start = self._start(phase, rows)
-        optimizer = self.optimizer(span, target, self.exchange(phase))
-        task = self.task(span, optimizer)
-        return Stage(span, optimizer, make_train_step(task), make_gradient(task), start)
+            start = self._start(place.phase.method.start, rows)
+        optimizer = self.optimizer(place, target, self.exchange(place.phase))
+        plan = self.plan(place, optimizer)
+        return RunningPhase(place, optimizer, make_train_step(plan), make_gradient(plan), start)
 
-    def task(self, span: Span, optimizer: optax.GradientTransformationExtraArgs) -> Task:
+    def plan(
+        self, place: PlacedPhase, optimizer: optax.GradientTransformationExtraArgs
+    ) -> StepPlan:
         """What a step of a phase trains, and on what."""
-        phase = span.phase
-        return Task(
+        phase, config = place.phase, self.config
+        return StepPlan(
+            task=self.task,
             static=self._static,
             optimizer=optimizer,
             mesh=self.mesh,
             workers=self.workers(phase),
-            same_batch=phase.exchange == "split",
+            same_batch=phase.splits_directions,
             batch_size=phase.batch_size,
-            steps=span.steps,
-            first_step=span.first_step,
-            augment=self.config.augment,
-            seed=self.config.seed,
-            stream=self.config.epochs_before,
+            steps=place.steps,
+            first_step=place.first_step,
+            augment=bool(config.augment),
+            seed=config.seed,
+            epochs_before=config.epochs_before,
+            needs_rows=phase.method.needs_rows,
         )
 
     def optimizer(
-        self, span: Span, target: Any, exchange: AbstractExchange
+        self, place: PlacedPhase, target: Any, exchange: AbstractExchange
     ) -> optax.GradientTransformationExtraArgs:
         """A phase's, on parameters or a trajectory; its state names the random directions."""
-        seed = self._direction_seed(span.index)
-        return span.phase.optimizer(target, steps=span.steps, seed=seed, exchange=exchange)
+        seed = self._direction_seed(place.index)
+        return place.phase.optimizer(target, steps=place.steps, seed=seed, exchange=exchange)
 
     def _direction_seed(self, index: int) -> int:
         """Every phase has directions of its own; a plain run's are named by its seed."""
@@ -195,71 +198,36 @@ class Trainer:
         seeds = np.random.SeedSequence((config.seed, config.epochs_before, index))
         return int(seeds.generate_state(1)[0])
 
-    def _start(self, phase: Phase, rows: Float[np.ndarray, "t n"]) -> Weights | None:
-        if phase.start == "here":
+    def _start(self, start: str | None, rows: Float[np.ndarray, "t n"]) -> Weights | None:
+        if start == "here":
             return None
         _, unravel = ravel_pytree(self.weights)
-        return unravel(jnp.asarray(rows[0 if phase.start == "first" else -1], jnp.float32))
+        return unravel(jnp.asarray(rows[0 if start == "first" else -1], jnp.float32))
+
+    def model(self, weights: Weights | TrainState) -> Any:
+        """The model with these weights."""
+        return eqx.combine(weights.params, self._static)
+
+    def first_state(self, running: RunningPhase, weights: Weights, workers: int) -> TrainState:
+        """The state before a phase's first step."""
+        return running.state(weights, workers, no_meters(self.task))
 
     def placed(self, arrays: Any) -> Any:
         """The arrays on every device, except what belongs to one worker alone."""
         return put(self.mesh, arrays, placement(arrays))
 
-    def order(self, span: Span, epoch: int) -> np.ndarray:
+    def order(self, place: PlacedPhase, epoch: int) -> np.ndarray:
         """The examples of an epoch of the run, in order: a function of (seed, epoch) alone."""
-        examples = len(self.dataset.train.labels)
+        examples = len(self.dataset.train.targets)
         seeds = self.config.seed, self.config.epochs_before + epoch
         shuffled = np.random.default_rng(seeds).permutation(examples)
-        return shuffled[: span.steps * span.phase.batch_size].astype(np.int32)
+        return shuffled[: place.steps * place.phase.batch_size].astype(np.int32)
 
-    def evaluate(self, weights: Weights | TrainState, split: Split) -> tuple[float, float]:
-        """Mean loss and accuracy over a whole split; NaN for an empty one."""
-        size = -(-_EVAL_BATCH // self.mesh.size) * self.mesh.size
-        totals = [
-            self._evaluate(
-                weights.params, weights.model_state, *self._divided(*_padded(split, start, size))
-            )
-            for start in range(0, len(split.labels), size)
-        ]
-        return means(totals)
-
-    def _divided(self, *arrays: np.ndarray) -> tuple[jax.Array, ...]:
-        """Each array's rows divided among the devices."""
-        return put(self.mesh, arrays, (P(AXIS),) * len(arrays))
+    def evaluate(self, weights: Weights | TrainState, split: Split) -> dict[str, float]:
+        """The mean of the task's metrics over a whole split; NaN for an empty one."""
+        return self._evaluator(weights.params, weights.model_state, split)
 
     def recalibrated(self, weights: Weights | TrainState) -> Any:
-        """The model's state with batch statistics averaged over the training split.
-
-        The mean over batches of `_EVAL_BATCH` images, not augmented, at fixed parameters.
-        """
-        if not jax.tree.leaves(weights.model_state):
-            return weights.model_state
-        measure = make_statistics_step(self._static, self.mesh)
-        images = self.dataset.train.images
-        size = min(_EVAL_BATCH, len(images)) // self.mesh.size * self.mesh.size
-        starts = range(0, len(images) - size + 1, size)
-        total: Any = None
-        for start in starts:
-            (batch,) = self._divided(images[start : start + size])
-            found = measure(weights.params, weights.model_state, batch)
-            total = found if total is None else jax.tree.map(lambda a, b: a + b, total, found)
-        return jax.tree.map(lambda x: x / np.float32(len(starts)), total)
-
-
-def _padded(split: Split, start: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A batch of exactly ``size`` from ``start``, and which of it is real."""
-    images = np.asarray(split.images[start : start + size])
-    labels = np.asarray(split.labels[start : start + size])
-    missing = size - len(labels)
-    valid = np.arange(size) < len(labels)
-    images = np.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0)))
-    return images, np.pad(labels, (0, missing)), valid
-
-
-def means(meters: Sequence[Meters]) -> tuple[float, float]:
-    """Mean loss and accuracy; NaN of no examples."""
-    examples = sum(int(m.examples) for m in meters)
-    if not examples:
-        return math.nan, math.nan
-    loss = sum(float(m.loss) for m in meters)
-    return loss / examples, sum(int(m.correct) for m in meters) / examples
+        """The model's state with batch statistics averaged over the training split."""
+        split = self.dataset.train
+        return self._evaluator.statistics(weights.params, weights.model_state, split)

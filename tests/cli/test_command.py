@@ -13,7 +13,7 @@ from subspace_cli.command import run_command, same_task  # pyright: ignore[repor
 
 CASES = [
     ({"method": "rbd"}, []),
-    ({"method": "rbd", "learning_rate": 0.3, "dim": 20, "basis": "normal", "in_law": True}, []),
+    ({"method": "rbd_in_law", "learning_rate": 0.3, "dim": 20}, []),
     ({"method": "rbd", "error_feedback": True, "recent": 3, "seed": 7, "validation": 0.2}, []),
     ({"method": "nes", "dim": 10, "separate_batches": True, "antithetic": True, "sigma": 0.1}, []),
     ({"method": "sgd", "milestones": (1,), "weight_decay": 1e-4, "augment": True}, []),
@@ -38,7 +38,7 @@ def test_it_describes_the_run(cli: Cli, monkeypatch, tmp_path, given, then):
         asked.append((config, folder.path))
         raise RuntimeError("that will do")
 
-    monkeypatch.setattr("subspace.run.run.execute", execute)
+    monkeypatch.setattr("subspace.run.execute", execute)
     words = shlex.split(run_command(config, tmp_path / "there"))
     assert words[:2] == ["subspace", "run"]
     cli(*words[1:])

@@ -12,7 +12,7 @@ from compiling import compile_quickly  # noqa: F401
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from subspace.run import run as library
+from subspace import run as library
 from subspace.store.folder import RunFolder
 
 pytestmark = pytest.mark.xdist_group("export")  # its runs are made once

@@ -14,11 +14,10 @@ from cli_helpers import Cli, assert_same_run, check
 from compiling import compile_quickly  # noqa: F401
 from normed import normed  # noqa: F401
 
-from subspace import models
+from subspace import models, run
 from subspace.config.run import RunConfig
-from subspace.run import run
 from subspace.store.folder import RunFolder
-from subspace.train.callbacks import Stopped, Watcher
+from subspace.train.callbacks import Callback, Stopped
 
 TINY = ("--batch-size", 64, "--refresh", 7, "--lr", 0.02, "--epochs", 2, "--out")
 
@@ -47,16 +46,9 @@ def test_hylo_switches_and_resumes_bit_for_bit(tmp_path: Path):
     assert "gradient_change" not in straight.records()[0]  # there is none to compare with
     asked = iter(range(100))
     with pytest.raises(Stopped):
-        run.execute(config, folder, watcher=Watcher(should_stop=lambda: next(asked) == 47))
+        run.execute(config, folder, callback=Callback(should_stop=lambda: next(asked) == 47))
     run.execute(config, folder, resume=True)
     assert_same_run(folder.path, straight.path)
-
-
-def test_a_run_of_an_earlier_version_has_no_memory_of_past_renewals():
-    config = RunConfig.resolve({"method": "hylo"})
-    record = config.to_json()
-    assert record["phases"][0].pop("memory") == 1
-    assert RunConfig.from_json(record) == config
 
 
 class Scaled(eqx.Module):

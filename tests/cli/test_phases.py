@@ -22,10 +22,10 @@ from cli_helpers import (
 )
 from normed import normed  # noqa: F401
 
+from subspace import run
 from subspace.config.run import RunConfig
-from subspace.run import run
 from subspace.store.folder import RunFolder
-from subspace.train.callbacks import Stopped, Watcher
+from subspace.train.callbacks import Callback, Stopped
 from subspace.train.trainer import Trainer
 
 pytestmark = pytest.mark.xdist_group("phases")  # its runs are made once
@@ -97,7 +97,7 @@ def test_resumes_bit_for_bit_in_the_middle_of_every_phase(tmp_path: Path, three:
     config = RunFolder(three).read_config()
     asked = iter(range(100))
     with pytest.raises(Stopped):
-        run.execute(config, folder, watcher=Watcher(should_stop=lambda: next(asked) == step))
+        run.execute(config, folder, callback=Callback(should_stop=lambda: next(asked) == step))
     assert not folder.summary_file.exists()
     run.execute(config, folder, resume=True)
     assert_same_run(folder.path, three)
@@ -209,10 +209,9 @@ def test_phases_have_directions_and_data_orders_of_their_own(straight: Path):
     for config in (plain, after):
         trainer = Trainer(config, run.load(config))
         for index in (0, 1):
-            stage = trainer.stage(index)
-            state = stage.state(trainer.weights, 1).opt_state
+            state = trainer.first_state(trainer.running(index), trainer.weights, 1).opt_state
             seen.add(int(state.space.seed))  # pyright: ignore
-        seen.add(tuple(trainer.order(trainer.spans[0], 0)[:5].tolist()))
+        seen.add(tuple(trainer.order(trainer.phases[0], 0)[:5].tolist()))
     assert len(seen) == 6
     assert plain.seed in seen
 
@@ -322,18 +321,18 @@ def test_batch_norm_goes_through_phases_samples_and_resuming(
     run.execute(config, straight)
     asked = iter(range(100))
     with pytest.raises(Stopped):
-        run.execute(config, folder, watcher=Watcher(should_stop=lambda: next(asked) == step))
+        run.execute(config, folder, callback=Callback(should_stop=lambda: next(asked) == step))
     run.execute(config, folder, resume=True)
     assert_same_run(folder.path, straight.path)
     trainer = Trainer(config, run.load(config))
     rows = np.fromfile(folder.trajectory_file(0), np.float32).reshape(3, trainer.row_size)
     assert trainer.row_size == trainer.parameters + 2
     np.testing.assert_array_equal(rows[0, -2:], [0, 1])  # mean and variance at the start
-    start = trainer.stage(1, rows).start
+    start = trainer.running(1, rows).start
     assert start is not None
     np.testing.assert_array_equal(trainer.row(start), rows[0])
     arrays = final_arrays(folder.path)
-    images = np.asarray(trainer.dataset.train.images[:1280], np.float32).reshape(5, -1) / 255
+    images = np.asarray(trainer.dataset.train.inputs[:1280], np.float32).reshape(5, -1) / 255
     found = [arrays[name] for name in sorted(arrays) if name.startswith("model_state")]
     np.testing.assert_allclose(found[0], [images.mean()], rtol=1e-5)
     np.testing.assert_allclose(found[1], [images.var(axis=1).mean()], rtol=1e-4)

@@ -11,7 +11,7 @@ from cli_helpers import Cli, check, final_state
 from compiling import compile_quickly  # noqa: F401
 from helpers import image_feature, random_images, write_tfds
 
-from subspace.data import dataset as data
+from subspace import data
 from subspace.data.stream import Feed, Streamed
 from subspace.data.tfds_stream import sized
 
@@ -29,15 +29,15 @@ def test_what_is_streamed_is_what_is_loaded(toys: Path, tmp_path: Path):
         on_disk = data.load("toys", data_dir=str(toys), seed=3, stream=True)
         for name in ("train", "validation", "test"):
             kept, read = getattr(whole, name), getattr(on_disk, name)
-            assert isinstance(read.images, Streamed)
-            assert read.images.shape == kept.images.shape
-            np.testing.assert_array_equal(read.labels, kept.labels)
-            np.testing.assert_array_equal(read.images[:], kept.images)
-            np.testing.assert_array_equal(read.images[np.array([3, 1])], kept.images[[3, 1]])
+            assert isinstance(read.inputs, Streamed)
+            assert read.inputs.shape == kept.inputs.shape
+            np.testing.assert_array_equal(read.targets, kept.targets)
+            np.testing.assert_array_equal(read.inputs[:], kept.inputs)
+            np.testing.assert_array_equal(read.inputs[np.array([3, 1])], kept.inputs[[3, 1]])
     (labels,) = tmp_path.glob("cache/**/train-*-all-labels.npy")
     labels.write_bytes(b"damaged")
     again = data.load("toys", data_dir=str(toys), seed=3, stream=True)
-    np.testing.assert_array_equal(again.train.labels, whole.train.labels)
+    np.testing.assert_array_equal(again.train.targets, whole.train.targets)
 
 
 def test_a_streamed_run_is_the_run_in_memory_and_resumes(
@@ -100,7 +100,7 @@ def test_images_of_several_sizes_are_resized_and_cropped(
     assert done.exit_code == 0, done.output
     loaded = data.load("photographs", data_dir=str(tmp_path), stream=True, image_size=12)
     assert loaded.shape == (12, 12, 3)
-    assert loaded.train.images[:3].shape == (3, 12, 12, 3)
+    assert loaded.train.inputs[:3].shape == (3, 12, 12, 3)
 
 
 def test_a_resized_image_keeps_its_middle_and_its_brightness():

@@ -21,35 +21,35 @@ from subspace import (
     sgd,
 )
 from subspace.basis import BASES
+from subspace.methods import METHODS, Context, OnTrajectory, Rated
 from subspace.methods.rates import learning_rate
-from subspace.methods.registry import METHODS
 from subspace.optim.in_subspace import coordinates
+from subspace.options import fields_of
 
 FEWER = {"nes": ["hadamard", "normal", "coordinate"]}
-PLAIN = [name for name, method in METHODS.items() if "refresh" not in method.options]
+PLAIN = [name for name, method in METHODS.items() if not method.needs_rows]
 """The others need a model's layers, see test_hylo."""
 CASES = [
     (name, basis)
     for name, method in METHODS.items()
     if name in PLAIN
-    for basis in FEWER.get(name, BASES if "basis" in method.options else [None])
+    for basis in FEWER.get(name, BASES if "basis" in fields_of(method) else [None])
 ]
 LEFT = {"sgd": 1e-6, "dldr": 1e-6, "rbd": 0.15, "nes": 0.15}
 
 
 def build(name, basis, learning_rate=0.5, params=START, **options):
     method = METHODS[name]
-    given = {"dim": 9, "basis": basis, "learning_rate": learning_rate}
+    given = {"dim": 9, "basis": basis, "learning_rate": learning_rate, "momentum": 0.0}
     if name == "nes":  # as near to rbd as it comes, so that the same figures hold
         given |= {"antithetic": True, "shaping": "none"}
-    if name == "rbd":
-        given |= {"in_law": False}
-    given = {key: value for key, value in (given | options).items() if key in method.arguments}
+    rate, known = given["learning_rate"], fields_of(method)
+    given = {key: value for key, value in (given | options).items() if key in known}
     target = params
-    if method.on_trajectory:
+    if issubclass(method, OnTrajectory):
         walk = np.cumsum(np.random.default_rng(5).normal(size=(10, SIZE)), axis=0)
         target = TrajectorySubspace.fit(walk.astype(np.float32), 9, params)
-    return method.build(target, **given)
+    return method(**given).build(target, Context(rate))
 
 
 @pytest.mark.parametrize(("method", "basis"), CASES)
@@ -76,7 +76,7 @@ def test_state_is_plain_arrays_and_continues_after_a_round_trip(method):
     numbers = jax.tree.map(np.asarray, (params, state))
     assert all(leaf.dtype.kind in "fiub" for leaf in jax.tree.leaves(numbers))
     size = sum(leaf.size for leaf in jax.tree.leaves(state))
-    assert size <= 2 * SIZE + 9 + (METHODS[method].on_trajectory and 9 * (SIZE + 10))
+    assert size <= 2 * SIZE + 9 + (issubclass(METHODS[method], OnTrajectory) and 9 * (SIZE + 10))
     straight, _ = step(params, state)
     close(step(*jax.tree.map(jnp.asarray, numbers))[0], straight, atol=0)
 
@@ -187,5 +187,5 @@ def test_coordinates_are_found_wherever_the_subspace_stands():
 
 def test_every_method_has_a_default_learning_rate_for_any_model_and_data():
     for name, method in METHODS.items():
-        if "learning_rate" in method.options:
+        if issubclass(method.schedule, Rated):
             assert learning_rate(name, "any model", "any data").learning_rate > 0

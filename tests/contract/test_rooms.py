@@ -11,8 +11,9 @@ PACKAGE = Path(__file__).resolve().parents[2] / "subspace"
 
 FLOORS = (
     ("errors",),
-    ("distributed", "plots"),
+    ("options", "distributed", "plots"),
     ("basis", "models", "data"),
+    ("tasks",),
     ("spaces",),
     ("optim",),
     ("natural",),

@@ -94,7 +94,7 @@ def test_what_all_gradients_share_is_followed_at_once():
 
 
 def test_bad_input():
-    with pytest.raises(InvalidInput, match="from 0 to 6"):
+    with pytest.raises(InvalidInput, match="at most 6"):
         rbd(PARAMS, 1.0, dim=5, recent=7)
     with pytest.raises(InvalidInput, match="redraw_every=1"):
         rbd(PARAMS, 1.0, dim=5, recent=1, redraw_every=2)

@@ -15,10 +15,9 @@ import equinox as eqx
 import jax
 import numpy as np
 
-from subspace import distributed, models
+from subspace import data, distributed, models
 from subspace.config.run import RunConfig
-from subspace.data import dataset as data
-from subspace.methods.registry import METHODS
+from subspace.methods import METHODS, OnTrajectory
 from subspace.train.trainer import Trainer
 
 CASES = {
@@ -86,30 +85,34 @@ def collectives(text):
 
 def prepare(given):
     """A trainer, and the phase to try; one on a trajectory follows one that is only said to be."""
-    if not METHODS[given["method"]].on_trajectory:
+    if not issubclass(METHODS[given["method"]], OnTrajectory):
         trainer = Trainer(RunConfig.resolve({"epochs": 1, **given}), data.load("digits"))
-        return trainer, trainer.stage(0)
+        return trainer, trainer.running(0)
     config = RunConfig.resolve({"method": "dldr", "epochs": 7}, [{"epochs": 1, **given}])
     trainer = Trainer(config, data.load("digits"))
     walk = 0.02 * np.random.default_rng(0).normal(size=(8, trainer.row_size))
     rows = trainer.row(trainer.weights) + np.cumsum(walk, axis=0)
-    return trainer, trainer.stage(1, rows.astype(np.float32))
+    return trainer, trainer.running(1, rows.astype(np.float32))
 
 
 def train(given, steps=None):
     """Parameters after some steps or an epoch, on every device, and a step's collectives."""
-    trainer, stage = prepare(given)
+    trainer, running = prepare(given)
     split = trainer.dataset.train
-    state = trainer.placed(stage.state(trainer.weights, trainer.mesh.size))
-    order = trainer.order(stage.span, stage.span.first_epoch)
-    inputs = trainer.placed((np.asarray(split.images), np.asarray(split.labels), order))
+    state = trainer.placed(trainer.first_state(running, trainer.weights, trainer.mesh.size))
+    order = trainer.order(running.place, running.place.first_epoch)
+    inputs = trainer.placed((np.asarray(split.inputs), np.asarray(split.targets), order))
     programs = {}  # with curvature there are two, of which the first step's exchanges more
-    for i in range(steps or stage.span.steps):
-        due = stage.span.refresh_due(stage.span.first_step + i)
+    for i in range(steps or running.place.steps):
+        due = running.due(running.place.first_step + i)
         if due not in programs:
-            programs[due] = stage.train_step.lower(state, *inputs, due=due).compile()
+            programs[due] = running.train_step.lower(state, *inputs, due=due).compile()
         state = programs[due](state, *inputs)
-    numbers = [*jax.tree.leaves(state.params), *jax.tree.leaves(state.model_state), *state.meters]
+    numbers = [
+        *jax.tree.leaves(state.params),
+        *jax.tree.leaves(state.model_state),
+        *state.meters.sums.values(),
+    ]
     each = [
         np.concatenate([np.float32(leaf.addressable_shards[i].data).ravel() for leaf in numbers])
         for i in range(jax.local_device_count())

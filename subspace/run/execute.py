@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,19 +12,21 @@ import jax
 
 from subspace import distributed
 from subspace.config.run import RunConfig
-from subspace.data import dataset as data
+from subspace.data.dataset import Dataset, Wanted
 from subspace.data.noise import with_label_noise
-from subspace.errors import InvalidInput
+from subspace.errors import InvalidInput, one_of
 from subspace.run.pictures import plot_curves, plot_variance
 from subspace.run.summary import summarize
 from subspace.spaces.trajectory import explained_variance_ratio
+from subspace.store.checkpoint import Checkpoints
 from subspace.store.folder import RunFolder, resume_config, write_json
 from subspace.store.samples import read_rows
 from subspace.store.source import newest_weights, read_source, starting_weights, taken_over
 from subspace.store.weights import Weights
-from subspace.train.callbacks import Diverged, Stopped, Watcher
-from subspace.train.diagnose import means
-from subspace.train.loop import train
+from subspace.tasks import TASKS, Metric
+from subspace.train.callbacks import Callback, Diverged, Stopped
+from subspace.train.diagnose import mean_diagnostics
+from subspace.train.loop import Loop
 from subspace.train.trainer import Trainer
 
 
@@ -48,7 +51,7 @@ def request(
     if not resume:
         config = RunConfig.resolve(*taken_over(given, then))
         config = _with_workers(config)
-        out = out or _free(f"{config.methods}-{config.model}-{config.dataset}")
+        out = out or _free(f"{config.methods}-{config.model}-{config.data_name}")
         folder = RunFolder(Path(distributed.agreed(str(out))), distributed.is_main())
         folder.check_free()
         return config, folder
@@ -64,7 +67,7 @@ def request(
 
 def _with_workers(config: RunConfig) -> RunConfig:
     """With as many workers as devices, where their number is part of what the run is."""
-    if config.workers or all(phase.exchange in (None, "mean") for phase in config.phases):
+    if config.workers or all(phase.shares_by_mean for phase in config.phases):
         return config
     return replace(config, workers=jax.device_count())
 
@@ -78,16 +81,10 @@ def _free(name: str) -> Path:
     return path
 
 
-def load(config: RunConfig) -> data.Dataset:
+def load(config: RunConfig) -> Dataset:
     """A run's data."""
-    dataset = data.load(
-        config.dataset,
-        data_dir=config.data_dir,
-        validation=config.validation,
-        seed=config.seed,
-        stream=config.stream,
-        image_size=config.image_size,
-    )
+    wanted = {name: getattr(config, name) for name in Wanted._fields if name != "name"}
+    dataset = TASKS[config.task].load(Wanted(config.dataset, **wanted))
     return with_label_noise(dataset, config.label_noise, config.seed)
 
 
@@ -96,7 +93,7 @@ def execute(
     folder: RunFolder,
     *,
     resume: bool = False,
-    watcher: Watcher = Watcher(),  # noqa: B008 (immutable)
+    callback: Callback = Callback(),
 ) -> dict[str, Any]:
     """Trains, and writes everything that a run folder holds.
 
@@ -105,44 +102,81 @@ def execute(
 
     Raises:
         InvalidInput: before anything is written.
-        Stopped, Diverged: see `subspace.train.loop.train`.
+        Stopped, Diverged: see `subspace.train.loop.Loop.run`.
     """
     taken = folder if resume else None
     trainer = Trainer(config, load(config), lambda fresh: read_source(config, fresh, taken))
+    try:
+        with started(folder, trainer, resume=resume, callback=callback) as loop:
+            results = loop.run()
+    except (Stopped, Diverged):
+        _draw_curves(folder, trainer)
+        raise
+    return finish(folder, trainer, results)
+
+
+@contextmanager
+def started(
+    folder: RunFolder,
+    trainer: Trainer,
+    *,
+    resume: bool = False,
+    callback: Callback = Callback(),
+    keep: bool = True,
+) -> Iterator[Loop]:
+    """A loop that stands before its next step, with all that it needs on disk.
+
+    Args:
+        keep: write the configuration, and checkpoints.
+    """
+    config = trainer.config
     distributed.wait_for_all("all have checked the folder")
-    if not resume:
+    if not resume and keep:
         folder.create(config)
+    elif not resume:
+        folder.path.mkdir()
+    if not resume:
         folder.keep_source_rows(trainer.source_rows)
     distributed.wait_for_all("the folder is there")
+    loop = Loop(trainer, folder, Checkpoints(folder.checkpoints) if keep else None, callback)
     try:
-        results = train(trainer, folder, resume=resume, watcher=watcher)
-    except (Stopped, Diverged):
-        _draw_curves(folder, config)
-        raise
+        if resume:
+            loop.restore()
+            folder.rewrite(config, loop.done)
+        else:
+            loop.enter(0)
+        yield loop
+    finally:
+        loop.close()
+
+
+def finish(folder: RunFolder, trainer: Trainer, results: dict[str, Any]) -> dict[str, Any]:
+    """Writes the summary of a run that has ended, and its pictures; returns the summary."""
     summary = summarize(trainer, results, folder.records())
     if folder.writes:
         summary["explained_variance_ratio"] = _draw_variance(folder, trainer)
-        if config.diagnose:
-            summary["diagnostics"] = means(folder.diagnostics())
+        if trainer.config.diagnose:
+            summary["diagnostics"] = mean_diagnostics(folder.diagnostics())
         write_json(folder.summary_file, summary)
-        _draw_curves(folder, config)
+        _draw_curves(folder, trainer)
     return summary
 
 
-def _draw_curves(folder: RunFolder, config: RunConfig) -> None:
-    records = folder.records()
+def _draw_curves(folder: RunFolder, trainer: Trainer) -> None:
+    records, config = folder.records(), trainer.config
     if records and folder.writes:
+        sizes = [phase.values.get("dim") for phase in config.phases]
         methods = [
-            f"{phase.method} (d = {phase.dim:g})" if phase.dim else phase.method
-            for phase in config.phases
+            phase.method.name if d is None else f"{phase.method.name} (d = {d:g})"
+            for phase, d in zip(config.phases, sizes, strict=True)
         ]
-        title = f"{' → '.join(methods)} · {config.model} · {config.dataset}"
-        plot_curves(folder.curve_file, [("", records)], title)
+        title = f"{' → '.join(methods)} · {config.model} · {config.data_name}"
+        plot_curves(folder.curve_file, [("", records)], trainer.task.metrics, title)
 
 
 def _draw_variance(folder: RunFolder, trainer: Trainer) -> list[float] | None:
     """Draws what the last trajectory's directions explain, and returns it; None without any."""
-    sampling = trainer.config.sampled_by(len(trainer.spans))
+    sampling = trainer.config.sampled_by(len(trainer.phases))
     if sampling is None:
         return None
     try:
@@ -160,7 +194,7 @@ def evaluate(
     data_dir: str | None = None,
     file: Path | None = None,
 ) -> dict[str, Any]:
-    """Loss and accuracy of a run's newest checkpoint.
+    """The metrics of a run's newest checkpoint.
 
     Args:
         folder: of the run.
@@ -169,23 +203,21 @@ def evaluate(
         file: of weights for its model, instead of the checkpoint's.
 
     Returns:
-        ``split``, ``step`` of the checkpoint, ``loss``, ``accuracy``, and the steps of newer
+        ``split``, ``step`` of the checkpoint, the task's metrics by name, and the steps of newer
         checkpoints that are ``damaged``.
 
     Raises:
         InvalidInput: no run, no whole checkpoint, or no such split.
     """
-    if split not in ("train", "validation", "test"):
-        raise InvalidInput("split", f"unknown split {split!r}; use train, validation or test")
+    one_of("split", split, ("train", "validation", "test"))
     trainer, weights, step, damaged = saved(folder, data_dir)
     if file is not None:
         weights = starting_weights(file, weights, "weights")
     part = getattr(trainer.dataset, split)
-    if not len(part.labels):
+    if not len(part.targets):
         raise InvalidInput("split", f"the run has no {split} split; use train or test")
-    loss, accuracy = trainer.evaluate(trainer.placed(weights), part)
-    figures = {"split": split, "step": step, "loss": loss, "accuracy": accuracy}
-    return figures | {"damaged": damaged}
+    figures = trainer.evaluate(trainer.placed(weights), part)
+    return {"split": split, "step": step, **figures, "damaged": damaged}
 
 
 class Saved(NamedTuple):
@@ -228,10 +260,20 @@ def compare(folders: list[RunFolder], plot: Path | None = None) -> list[dict[str
     summaries = [{"run": str(folder.path)} | folder.summary() for folder in folders]
     if plot is not None:
         try:
-            plot_curves(plot, [(folder.path.name, folder.records()) for folder in folders])
+            plot_curves(
+                plot,
+                [(folder.path.name, folder.records()) for folder in folders],
+                _shared(summaries),
+            )
         except OSError as error:
             raise InvalidInput("plot", f"can't write {plot}: {error.strerror}") from None
     return summaries
+
+
+def _shared(summaries: list[dict[str, Any]]) -> list[Metric]:
+    """The metrics that the runs have in common, to be drawn beside each other."""
+    listed = [[Metric(*one) for one in summary["metrics"]] for summary in summaries]
+    return [metric for metric in listed[0] if all(metric in others for others in listed)]
 
 
 def check_plot(plot: Path) -> None:

@@ -1,0 +1,265 @@
+"""`subspace.train`: a whole run from Python, on arrays and a model of one's own."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree
+
+from subspace.config.phase import Phase
+from subspace.config.run import SHARED, RunConfig
+from subspace.data.arrays import set_apart
+from subspace.data.dataset import Dataset, Split, Wanted, check_division, divided
+from subspace.errors import InvalidInput, lookup
+from subspace.methods import Method, OnTrajectory, rates
+from subspace.options import fields_of
+from subspace.run.execute import finish, started
+from subspace.store.folder import RunFolder, resume_config
+from subspace.store.weights import Weights
+from subspace.tasks import (
+    TASKS,
+    AbstractTask,
+    Classification,
+    Custom,
+    ImageClassification,
+    Language,
+    Regression,
+)
+from subspace.train.callbacks import Callback, Stopped, together
+from subspace.train.trainer import Trainer
+
+Methods = Method | str | Mapping[str, Any] | Sequence[Method | str | Mapping[str, Any]]
+"""A record, a name, or a name and settings as for ``--then``; or several."""
+
+_OWN = "arrays"
+"""What a run's record calls a dataset without a name."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run came to.
+
+    Attributes:
+        weights: of an Equinox module the trained module, with its state if it has one; of an
+            ``(init, apply)`` pair its trained parameters.
+        records: a dictionary of figures for each epoch.
+        summary: of the whole run, as in summary.json.
+        folder: of the run, if one was asked for.
+    """
+
+    weights: Any
+    records: list[dict[str, Any]]
+    summary: dict[str, Any]
+    folder: Path | None
+
+
+def train(
+    method: Methods,
+    *,
+    model: Any,
+    data: Any,
+    test: Any = None,
+    task: AbstractTask | str | None = None,
+    loss: Callable[[Any, Any], Any] | None = None,
+    validation: float = 0.1,
+    seed: int = 0,
+    callbacks: Sequence[Callback] = (),
+    out: str | Path | None = None,
+    resume: bool = False,
+    **settings: Any,
+) -> Result:
+    """Trains a model of yours on arrays of yours.
+
+    Args:
+        method: such as ``subspace.methods.RBD(dim=250)``, its name, or a dictionary of ``method``
+            and its settings; or several of these, one after the other.
+        model: an Equinox module of **one** example, with its state as a pair if it has one; or
+            ``(init, apply)``, functions of a **batch**, ``init(key, inputs) -> params`` and
+            ``apply(params, inputs) -> outputs``, as Flax and others have them.
+        data: inputs and targets to train on, arrays of shape (N, ...) of any kind: images as uint8
+            or floats, vectors, token ids.
+        test: inputs and targets to test on; by default a fifth of the data, always the same one.
+        task: a `subspace.tasks.AbstractTask`, or its name; by default what the targets say: classes
+            for (N,) whole numbers, next tokens for whole numbers of the inputs' shape, regression
+            for floats.
+        loss: ``loss(output, target)`` of one example, instead of the task's.
+        validation: fraction of the data that is held out; 0 for none.
+        seed: of initialisation, data order and directions.
+        callbacks: told how it goes; one may stop it, and the result is what there is then.
+        out: a folder for records, pictures and checkpoints; by default nothing stays on disk.
+        resume: go on with the run in ``out``, which has to have the same data and model.
+        settings: of the run or the schedule, by the names of ``subspace run``: ``epochs``,
+            ``batch_size``, ``learning_rate``, ``weight_decay``, ``augment``, ``workers`` and so on.
+
+    Raises:
+        InvalidInput: something can't be used; says which and what to do.
+        Diverged: the loss became NaN or infinite.
+
+    Example:
+        >>> rbd = subspace.methods.RBD(dim=250)
+        >>> result = subspace.train(rbd, model=module, data=(x, y), epochs=5, learning_rate=1.0)
+        >>> result.summary["test_accuracy"]
+    """
+    wanted = Wanted(_OWN, validation=validation, seed=seed)
+    given = _split("data", data)
+    chosen = _task(task, loss, given)
+    others = None if test is None else _split("test", test)
+    dataset = _dataset(chosen, given, others, wanted)
+    config = _config(method, chosen, settings | {"validation": validation, "seed": seed})
+    trainer = Trainer(config, dataset, task=chosen, build=partial(_built, model, chosen))
+    callback, keep = together(callbacks), out is not None
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = RunFolder(Path(temporary) / "run" if out is None else Path(out))
+        if resume:
+            config = resume_config(folder.read_config(), {"epochs": config.phases[0].epochs})
+            folder.check_resumable(config)
+        else:
+            folder.check_free()
+        with started(folder, trainer, resume=resume, callback=callback, keep=keep) as loop:
+            try:
+                results = loop.run()
+            except Stopped:
+                results = loop.results()
+            trained = Weights(loop.state.params, loop.state.model_state)
+        summary = finish(folder, trainer, results)
+        records = folder.records()
+    return Result(_unwrapped(trainer, trained), records, summary, folder.path if keep else None)
+
+
+def _task(
+    task: AbstractTask | str | None, loss: Callable[[Any, Any], Any] | None, data: Split
+) -> AbstractTask:
+    if task is not None and loss is not None:
+        raise InvalidInput("loss", "a task has its own; give one of the two")
+    if loss is not None:
+        return Custom(loss)
+    if isinstance(task, AbstractTask):
+        return task
+    if task is not None:
+        return lookup("task", task, TASKS)
+    inputs, targets = data
+    if targets.dtype.kind == "f":
+        return Regression()
+    if targets.shape == inputs.shape and inputs.dtype.kind in "iu":
+        return Language()
+    if inputs.dtype == np.uint8 and inputs.ndim in (3, 4):
+        return ImageClassification()
+    return Classification()
+
+
+def _dataset(task: AbstractTask, train: Split, test: Split | None, wanted: Wanted) -> Dataset:
+    check_division(wanted)
+    if isinstance(task, ImageClassification):
+        train = _with_channels(train)
+        test = None if test is None else _with_channels(test)
+    parts = set_apart(train) if test is None else (train, test)
+    if any(a.shape[1:] != b.shape[1:] for a, b in zip(*parts, strict=True)):
+        raise InvalidInput("test", "has other shapes than the data; give examples of one kind")
+    return divided(wanted.name, "1", _outputs(task, parts), parts, wanted)
+
+
+def _with_channels(split: Split) -> Split:
+    return split._replace(inputs=split.inputs[..., None]) if split.inputs.ndim == 3 else split
+
+
+def _split(field: str, data: Any) -> Split:
+    if not isinstance(data, tuple | list) or len(data) != 2:
+        raise InvalidInput(field, "is a pair of arrays, inputs and targets")
+    inputs, targets = (np.asarray(part) for part in data)
+    if not inputs.ndim or not targets.ndim or len(inputs) != len(targets) or len(inputs) < 2:
+        raise InvalidInput(
+            field, f"has inputs {inputs.shape} and targets {targets.shape}; both need as many rows"
+        )
+    for name, array in (("inputs", inputs), ("targets", targets)):
+        if array.dtype.kind not in "biuf":
+            raise InvalidInput(field, f"has {name} of {array.dtype}; give numbers")
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise InvalidInput(field, f"has {name} that are not finite")
+    return Split(_narrow(inputs), _narrow(targets))
+
+
+def _narrow(array: np.ndarray) -> np.ndarray:
+    """As JAX has it by default: float64 as float32, int64 as int32."""
+    kinds = {"f": np.float32, "i": np.int32, "u": np.int32, "b": np.int32}
+    return array if array.dtype == np.uint8 else array.astype(kinds[array.dtype.kind])
+
+
+def _outputs(task: AbstractTask, parts: Sequence[Split]) -> int:
+    if isinstance(task, Regression | Custom):
+        return int(np.prod(parts[0].targets.shape[1:]))
+    return 1 + max(int(part.targets.max()) for part in parts)
+
+
+def _config(method: Methods, task: AbstractTask, settings: dict[str, Any]) -> RunConfig:
+    """The record of the run; what it can't name, model and data, it calls the user's own."""
+    shared = {name: value for name, value in settings.items() if name in SHARED}
+    schedule = {name: value for name, value in settings.items() if name not in SHARED}
+    methods = [method] if isinstance(method, Method | str | Mapping) else list(method)
+    phases: list[Phase] = []
+    for i, one in enumerate(methods):
+        start = "first" if i and phases[-1].samples_trajectory else "here"
+        phases.append(_phase(one, schedule, start))
+    if not phases:
+        raise InvalidInput("method", "give at least one")
+    name = next((name for name, known in TASKS.items() if type(known) is type(task)), "images")
+    odd = shared.keys() & {"task", "dataset", "model", "source", "init_from", "stream"}
+    if odd:
+        raise InvalidInput(min(odd), "is for datasets and models with names; leave it out")
+    return RunConfig(task=name, dataset=_OWN, model="fc", phases=tuple(phases), **shared)
+
+
+def _phase(method: Method | str | Mapping[str, Any], schedule: dict[str, Any], start: str) -> Phase:
+    if not isinstance(method, Method):
+        given = {"method": method} if isinstance(method, str) else dict(method)
+        return Phase.resolve(schedule | given, model="fc", dataset=_OWN, start=start)
+    usual = {"epochs": rates.epochs(_OWN), **method.defaults}
+    for name in schedule:
+        if name not in fields_of(method.schedule):
+            raise InvalidInput(name, f"does not apply to {method.name}, or is none of its schedule")
+    if isinstance(method, OnTrajectory) and method.start is None:
+        method = replace(method, start=start)
+    return Phase(method, method.schedule(**(usual | schedule))).with_rate("fc", _OWN)
+
+
+@final
+class _Pair(eqx.Module):
+    """A model of one example from functions of a batch."""
+
+    params: PyTree
+    apply: Callable[[PyTree, Any], Any] = eqx.field(static=True)
+
+    def __call__(self, x: Any) -> Any:
+        return self.apply(self.params, x[None])[0]
+
+
+def _built(model: Any, task: AbstractTask, dataset: Dataset, key: Any) -> tuple[Any, Any]:
+    """The model, and its state."""
+    example = task.prepare(jnp.asarray(dataset.train.inputs[:1]))
+    pair = isinstance(model, tuple) and len(model) == 2
+    if pair and isinstance(model[0], eqx.Module):
+        return model
+    if pair and callable(model[0]) and callable(model[1]):
+        init, apply = model
+        return _Pair(init(key, example), apply), None
+    if isinstance(model, eqx.Module) and callable(model):
+        return model, None
+    raise InvalidInput(
+        "model", "is an Equinox module, one with its state, or functions (init, apply)"
+    )
+
+
+def _unwrapped(trainer: Trainer, weights: Weights) -> Any:
+    """What the user gave, trained."""
+    model = trainer.model(weights)
+    if isinstance(model, _Pair):
+        return model.params
+    return (model, weights.model_state) if jax.tree.leaves(weights.model_state) else model

@@ -1,0 +1,71 @@
+"""Classification: of images, as the papers have it, and of anything else."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, final
+
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
+
+from subspace import models
+from subspace.data import arrays, augment, dataset
+from subspace.tasks.base import AbstractTask, Metric
+
+_METRICS = (Metric("accuracy", "%", maximise=True), Metric("loss", "nats"))
+
+
+def cross_entropy(
+    logits: Float[Array, "*batch classes"], labels: Int[Array, "*batch"]
+) -> dict[str, Float[Array, "*batch"]]:
+    """Softmax cross-entropy in nats, and whether the largest logit is the label's."""
+    loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    right = jnp.argmax(logits, axis=-1) == labels
+    return {"loss": loss, "accuracy": right.astype(loss.dtype)}
+
+
+@final
+class ImageClassification(AbstractTask):
+    """Images and labels, softmax cross-entropy, the papers' augmentation."""
+
+    metrics = _METRICS
+    augments: ClassVar[bool] = True
+    dataset: ClassVar[str | None] = "digits"
+
+    def prepare(self, inputs: Array) -> Array:
+        return augment.prepare(inputs)
+
+    def augment(self, inputs: Array, keys: Key[Array, " batch"]) -> Array:
+        return augment.augment(inputs, keys)
+
+    def score(self, output: Array, target: Array) -> dict[str, Float[Array, ""]]:
+        return cross_entropy(output, target)
+
+    def load(self, wanted: dataset.Wanted) -> dataset.Dataset:
+        return dataset.load_images(wanted)
+
+    def build(self, model: str, dataset: dataset.Dataset, key: PRNGKeyArray) -> tuple[Any, Any]:
+        return models.build(model, dataset.shape, dataset.outputs, key=key)
+
+
+@final
+class Classification(AbstractTask):
+    """Examples of any shape and their classes, softmax cross-entropy."""
+
+    metrics = _METRICS
+
+    def prepare(self, inputs: Array) -> Array:
+        return inputs
+
+    def augment(self, inputs: Array, keys: Key[Array, " batch"]) -> Array:
+        del keys
+        return inputs
+
+    def score(self, output: Array, target: Array) -> dict[str, Float[Array, ""]]:
+        return cross_entropy(output, target)
+
+    def load(self, wanted: dataset.Wanted) -> dataset.Dataset:
+        return arrays.load_classes(wanted)
+
+    def build(self, model: str, dataset: dataset.Dataset, key: PRNGKeyArray) -> tuple[Any, Any]:
+        return models.build(model, dataset.shape, dataset.outputs, key=key)
