@@ -22,7 +22,7 @@ import measure
 from subspace.natural.capture import Rows
 from subspace.natural.curvature import AbstractCurvature, Kronecker, LowRank
 from subspace.natural.memory import Remembering
-from subspace.optim.exchange import Alone
+from subspace.optim.workers import OneWorker
 
 RANK, DAMPING, MEMORY = 0.1, 0.3, 20
 
@@ -61,7 +61,7 @@ def make_work(width: int, batch: int) -> dict[str, Callable[[], Any]]:
     for name, curvature in curvatures(batch).items():
 
         def renew(previous: Any, rows: Rows, curvature: AbstractCurvature = curvature) -> Any:
-            return curvature.refresh(previous, rows, keys[2], jnp.bool_(True), Alone())
+            return curvature.refresh(previous, rows, keys[2], jnp.bool_(True), OneWorker())
 
         renew, step = jax.jit(renew), jax.jit(curvature.step)
         factor = renew(curvature.start(a, b), rows)

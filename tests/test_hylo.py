@@ -21,8 +21,8 @@ from subspace.natural.critical import Switch
 from subspace.natural.curvature import Kronecker, LowRank
 from subspace.natural.lowrank import factor, keep, precondition
 from subspace.natural.scale_by_curvature import scale_by_curvature, trace
-from subspace.optim.exchange import Alone
 from subspace.optim.in_subspace import chain, in_subspace
+from subspace.optim.workers import OneWorker
 from subspace.spaces.random import RandomSubspace
 
 SIZE = 40
@@ -121,7 +121,7 @@ def test_kfac_of_gradients_of_any_length_is_finite(scale):
     rows = Rows(jnp.tile(inputs, (20, 1)), scale * jnp.tile(outputs, (20, 1)))
     curvature, gradient = Kronecker(0.01), rows.inputs.T @ rows.outputs
     state = curvature.refresh(
-        curvature.start(60, 60), rows, jax.random.key(0), jnp.bool_(True), Alone()
+        curvature.start(60, 60), rows, jax.random.key(0), jnp.bool_(True), OneWorker()
     )
     step = curvature.step(state, gradient)
     assert jnp.all(jnp.isfinite(step))

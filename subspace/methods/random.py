@@ -160,7 +160,7 @@ def rbd_in_law(
 
     Arguments and errors as for `subspace.methods.random.rbd`; momentum too acts as there.
     """
-    average = optax.stateless(lambda grads, params: exchange.mean(grads))
+    average = optax.stateless(lambda grads, params: exchange.workers.mean(grads))
     law = scale_by_rbd_law(params, dim=dim, compartments=compartments, allocate=allocate, seed=seed)
     return chain(average, law, optax.sgd(learning_rate, momentum or None))
 
@@ -174,5 +174,5 @@ def sgd(
 ) -> optax.GradientTransformationExtraArgs:
     """Plain SGD with the same interface: the yardstick. ``params`` is not used."""
     del params
-    average = optax.stateless(lambda grads, params: exchange.mean(grads))
+    average = optax.stateless(lambda grads, params: exchange.workers.mean(grads))
     return chain(average, optax.sgd(learning_rate, momentum or None))

@@ -28,7 +28,7 @@ from subspace.natural.lowrank import (
     precondition,
     rounding,
 )
-from subspace.optim.exchange import AbstractExchange
+from subspace.optim.workers import AbstractWorkers
 
 HYBRID = "hybrid"
 SELECTIONS = (HYBRID, "kid", "kis")
@@ -48,7 +48,7 @@ class AbstractCurvature(eqx.Module):
         rows: Rows,
         key: Key[Array, ""],
         critical: Bool[Array, ""],
-        exchange: AbstractExchange,
+        workers: AbstractWorkers,
     ) -> PyTree:
         """A new factor, from this worker's rows; the same on all."""
 
@@ -87,22 +87,22 @@ class LowRank(AbstractCurvature):
         rows: Rows,
         key: Key[Array, ""],
         critical: Bool[Array, ""],
-        exchange: AbstractExchange,
+        workers: AbstractWorkers,
     ) -> Factor:
         del previous
-        return factor(self.keep(rows, key, critical, exchange), self.total, self.damping)
+        return factor(self.keep(rows, key, critical, workers), self.total, self.damping)
 
     def keep(
         self,
         rows: Rows,
         key: Key[Array, ""],
         critical: Bool[Array, ""],
-        exchange: AbstractExchange,
+        workers: AbstractWorkers,
     ) -> Kept:
         """The rows of one refresh; arguments as `refresh`'s."""
 
         def by(kind: str) -> Kept:
-            return keep(kind, rows, self.count, key, exchange)
+            return keep(kind, rows, self.count, key, workers)
 
         if self.kind != HYBRID:
             return by(self.kind)
@@ -157,10 +157,10 @@ class Kronecker(AbstractCurvature):
         rows: Rows,
         key: Key[Array, ""],
         critical: Bool[Array, ""],
-        exchange: AbstractExchange,
+        workers: AbstractWorkers,
     ) -> KroneckerFactor:
         del key, critical
-        new = exchange.mean(tuple(x.T @ x / len(x) for x in rows))
+        new = workers.mean(tuple(x.T @ x / len(x) for x in rows))
         weight = 1 + self.decay * previous.weight
         old = previous.inputs, previous.outputs
         a, b = (self.decay * was + now for was, now in zip(old, new, strict=True))

@@ -21,7 +21,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from subspace.errors import InvalidInput
 from subspace.natural.capture import Rows
-from subspace.optim.exchange import AbstractExchange, Alone
+from subspace.optim.workers import AbstractWorkers, OneWorker
 
 KINDS = ("sngd", "kid", "kis")
 _ROUNDING = 2.0**-20  # of a trace
@@ -52,7 +52,7 @@ def keep(
     rows: Rows,
     count: int,
     key: Key[Array, ""],
-    exchange: AbstractExchange = Alone(),  # noqa: B008 (immutable)
+    workers: AbstractWorkers = OneWorker(),  # noqa: B008 (immutable)
 ) -> Kept:
     """r of n rows, and how they stand for all.
 
@@ -68,19 +68,19 @@ def keep(
     Raises:
         InvalidInput: an unknown kind, or a count that isn't from 1 to n.
     """
-    norms = exchange.gather(jnp.sum(rows.inputs**2, axis=1) * jnp.sum(rows.outputs**2, axis=1))
+    norms = workers.gather(jnp.sum(rows.inputs**2, axis=1) * jnp.sum(rows.outputs**2, axis=1))
     total = norms.size
     if kind not in KINDS:
         raise InvalidInput("kind", f"unknown {kind!r}; use {', '.join(KINDS)}")
     if not 1 <= count <= total:
         raise InvalidInput("rank", f"keeps {count} of {total} rows; use at least 1, at most all")
     if kind == "sngd" or count == total:
-        return Kept(_at(rows, jnp.arange(total), exchange), jnp.eye(total, dtype=norms.dtype))
+        return Kept(_at(rows, jnp.arange(total), workers), jnp.eye(total, dtype=norms.dtype))
     if kind == "kid":
-        kept = _at(rows, lax.top_k(norms, count)[1], exchange)
+        kept = _at(rows, lax.top_k(norms, count)[1], workers)
         basis = _basis(kernel(kept, kept))
         shares = kernel(rows, kept) @ basis  # U Qᵀ with orthonormal rows Q = basisᵀ U_r
-        projected = exchange.total(shares.T @ shares)
+        projected = workers.total(shares.T @ shares)
         lower = jnp.linalg.cholesky(plus_identity(projected, rounding(projected)))
         return Kept(kept, (basis @ lower).T)
     tiny = jnp.finfo(norms.dtype).tiny
@@ -88,7 +88,7 @@ def keep(
     priorities, order = lax.top_k(
         weights / jax.random.uniform(key, norms.shape, norms.dtype, tiny), count + 1
     )
-    kept = _at(rows, order[:count], exchange)
+    kept = _at(rows, order[:count], workers)
     scale = jnp.maximum(1, priorities[count] / weights[order[:count]])
     return Kept(kept, jnp.diag(jnp.sqrt(scale)))
 
@@ -111,13 +111,13 @@ def precondition(found: Factor, gradient: Float[Array, "a b"], damping: Any) -> 
     return (gradient - back) / jnp.asarray(damping, gradient.dtype)
 
 
-def _at(rows: Rows, order: Array, exchange: AbstractExchange) -> Rows:
+def _at(rows: Rows, order: Array, workers: AbstractWorkers) -> Rows:
     """Rows by their place among those of all workers; each has its own and zeros to add."""
     size = len(rows.inputs)
-    place = order - exchange.number() * size
+    place = order - workers.number() * size
     own = (place >= 0) & (place < size)
     place = jnp.clip(place, 0, size - 1)
-    return exchange.total(Rows(*(jnp.where(own[:, None], x[place], 0) for x in rows)))
+    return workers.total(Rows(*(jnp.where(own[:, None], x[place], 0) for x in rows)))
 
 
 def plus_identity(matrix: Float[Array, "r r"], scale: Any) -> Float[Array, "r r"]:

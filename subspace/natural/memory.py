@@ -17,7 +17,7 @@ from subspace.errors import InvalidInput
 from subspace.natural.capture import Rows
 from subspace.natural.curvature import AbstractCurvature, LowRank
 from subspace.natural.lowrank import Factor, Kept, factor
-from subspace.optim.exchange import AbstractExchange
+from subspace.optim.workers import AbstractWorkers
 
 _ROWS = 2**14  # a refresh factorises a square matrix of so many rows for every layer
 
@@ -60,9 +60,9 @@ class Remembering(AbstractCurvature):
         rows: Rows,
         key: Key[Array, ""],
         critical: Bool[Array, ""],
-        exchange: AbstractExchange,
+        workers: AbstractWorkers,
     ) -> Memory:
-        new = self.low_rank.keep(rows, key, critical, exchange)
+        new = self.low_rank.keep(rows, key, critical, workers)
         place = previous.refreshes % self.memory
 
         def put(past: Array, one: Array) -> Array:

@@ -18,6 +18,7 @@ from subspace.natural.critical import Switch, SwitchState
 from subspace.natural.curvature import AbstractCurvature
 from subspace.optim.exchange import AbstractExchange, Alone
 from subspace.optim.in_subspace import find_state
+from subspace.optim.workers import AbstractWorkers
 
 RowsFn = Callable[[PyTree], dict[str, Rows]]
 
@@ -55,6 +56,7 @@ def scale_by_curvature(
     Otherwise a `lax.cond` decides, in which XLA makes convolutions several times slower on a CPU.
     """
     _check(params, curvature, refresh, switch)
+    workers = exchange.workers
     root = jax.random.key(seed, impl="threefry2x32")
 
     def init(params: PyTree) -> CurvatureState:
@@ -75,11 +77,11 @@ def scale_by_curvature(
         del extra
         if params is None or rows_fn is None:
             raise ValueError("curvature needs `params` and `rows_fn`")
-        grads = exchange.mean(grads)
+        grads = workers.mean(grads)
 
         def refreshed() -> tuple[dict[str, Any], Int[Array, " 2"]]:
             key = jax.random.fold_in(root, state.count)
-            return _refreshed(curvature, state, rows_fn(params), key, exchange)
+            return _refreshed(curvature, state, rows_fn(params), key, workers)
 
         kept = state.factors, state.refreshes
         if refresh == 1 or due:
@@ -117,13 +119,13 @@ def _refreshed(
     state: CurvatureState,
     rows: dict[str, Rows],
     key: Key[Array, ""],
-    exchange: AbstractExchange,
+    workers: AbstractWorkers,
 ) -> tuple[dict[str, Any], Int[Array, " 2"]]:
     """Every layer's new factor, and the counts."""
     critical = jnp.bool_(True) if state.switch is None else state.switch.critical
     factors = {
         path: curvature.refresh(
-            state.factors[path], one, jax.random.fold_in(key, i), critical, exchange
+            state.factors[path], one, jax.random.fold_in(key, i), critical, workers
         )
         for i, (path, one) in enumerate(rows.items())
     }

@@ -13,6 +13,7 @@ from jaxtyping import PyTree
 from subspace.errors import InvalidInput
 from subspace.optim.estimators import AbstractEstimator, Backprop
 from subspace.optim.exchange import AbstractExchange, Alone
+from subspace.optim.workers import AbstractWorkers
 from subspace.spaces.base import AbstractSubspace, Coords
 
 _State = TypeVar("_State")
@@ -111,7 +112,10 @@ def in_subspace(
         if residual is not None:
             residual = _missed(updates, space.lift(measured))
         if value_fn is not None and params is not None:
-            extra |= {"value_fn": _chart(space, coords, params, value_fn, exchange), "grad": slope}
+            extra |= {
+                "value_fn": _chart(space, coords, params, value_fn, exchange.workers),
+                "grad": slope,
+            }
         step: Any
         step, inner_state = inner.update(slope, inner_state, coords, **extra)
         moved: Any = optax.apply_updates(coords, step)
@@ -188,7 +192,7 @@ def _chart(
     coords: Coords,
     params: PyTree,
     value_fn: Callable[..., Any],
-    exchange: AbstractExchange,
+    workers: AbstractWorkers,
 ) -> Callable[[Coords], Any]:
     """The loss as a function of coordinates, ``z -> L(params + P (z - coords))``.
 
@@ -200,11 +204,11 @@ def _chart(
     def shared(z: Coords) -> Coords:
         return z
 
-    shared.defvjp(lambda z: (z, None), lambda _, slope: (exchange.mean(slope),))
+    shared.defvjp(lambda z: (z, None), lambda _, slope: (workers.mean(slope),))
 
     def value(z: Coords) -> Any:
         step = space.lift(jax.tree.map(jnp.subtract, shared(z), coords))
-        return exchange.mean(value_fn(optax.apply_updates(params, step)))
+        return workers.mean(value_fn(optax.apply_updates(params, step)))
 
     return value
 

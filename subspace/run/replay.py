@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar, final
+from typing import Any, final
 
 import jax
 import jax.numpy as jnp
@@ -16,8 +16,9 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
 from subspace.errors import InvalidInput, in_phase
-from subspace.optim.exchange import AbstractExchange, OneWorker
+from subspace.optim.exchange import AbstractExchange
 from subspace.optim.in_subspace import subspace_state
+from subspace.optim.workers import AbstractWorkers, OneWorker
 from subspace.run.run import load
 from subspace.spaces.base import AbstractSubspace, Coords
 from subspace.store.checkpoint import Checkpoints, named
@@ -26,8 +27,6 @@ from subspace.store.folder import RunFolder, check_new_file
 from subspace.store.source import read_source
 from subspace.train.running import Span, dimensions
 from subspace.train.trainer import Trainer
-
-_T = TypeVar("_T", bound=Any)
 
 
 def replay(
@@ -159,7 +158,7 @@ def _replay_step(trainer: Trainer, span: Span) -> tuple[Any, Any]:
     unravel = ravel_pytree(jax.tree.map(lambda z: jnp.zeros(z.shape, z.dtype), state.slope))[1]
 
     def step(params: PyTree, state: Any, slope: Float[Array, " d"]) -> tuple[PyTree, Any]:
-        known = trainer.optimizer(span, target, _Agreed(exchange, unravel(slope)))
+        known = trainer.optimizer(span, target, _Agreed(OneWorker(), exchange, unravel(slope)))
         unknown = jax.tree.map(jnp.zeros_like, params)
         updates, state = known.update(unknown, state, params, value_fn=lambda *_: jnp.float32(0))
         return optax.apply_updates(params, updates), state
@@ -168,9 +167,10 @@ def _replay_step(trainer: Trainer, span: Span) -> tuple[Any, Any]:
 
 
 @final
-class _Agreed(OneWorker):
+class _Agreed(AbstractExchange):
     """Another exchange, where what all agreed on is known and nobody measures."""
 
+    workers: AbstractWorkers
     exchange: AbstractExchange
     agreed: Coords
 

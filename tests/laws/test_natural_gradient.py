@@ -16,7 +16,7 @@ from subspace.natural.capture import Rows, as_matrix, capture, from_matrix, laye
 from subspace.natural.curvature import LowRank
 from subspace.natural.lowrank import Kept, factor, keep, kernel, precondition
 from subspace.natural.memory import Remembering
-from subspace.optim.exchange import Alone, Mean
+from subspace.optim.workers import AxisWorkers, OneWorker
 
 N, CLASSES = 12, 3
 
@@ -224,7 +224,7 @@ def test_workers_keep_what_one_would(kind, count, workers):
     alone = keep(kind, rows, count, key)
 
     def worker(share):
-        return keep(kind, share, count, key, Mean("workers"))
+        return keep(kind, share, count, key, AxisWorkers(("workers",)))
 
     found = jax.vmap(worker, axis_name="workers")(shares)
     for i in range(workers):
@@ -253,7 +253,7 @@ def test_a_memory_inverts_the_mean_of_its_renewals_fisher_matrices(memory):
     batches = [random_rows(seed=seed) for seed in range(5)]
     refresh = jax.jit(curvature.refresh, static_argnums=4)
     for i, rows in enumerate(batches):
-        state = refresh(state, rows, jax.random.key(i), jnp.bool_(True), Alone())
+        state = refresh(state, rows, jax.random.key(i), jnp.bool_(True), OneWorker())
         last = batches[max(0, i + 1 - memory) : i + 1]
         exact = dense_inverse(Rows(*map(jnp.concatenate, zip(*last, strict=True))), gradient, 10.0)
         step = curvature.step(state, gradient)
@@ -267,8 +267,8 @@ def test_a_memory_weighs_rows_as_their_renewals_did():
     curvature = Remembering(low_rank, 2)
     state, fisher = curvature.start(5, 4), np.zeros((20, 20))
     for i, key in enumerate(keys):
-        state = curvature.refresh(state, random_rows(seed=i), key, critical, Alone())
-        rows, weigh = low_rank.keep(random_rows(seed=i), key, critical, Alone())
+        state = curvature.refresh(state, random_rows(seed=i), key, critical, OneWorker())
+        rows, weigh = low_rank.keep(random_rows(seed=i), key, critical, OneWorker())
         fisher += products(rows).T @ np.asarray(weigh.T @ weigh) @ products(rows) / N / 2
     gradient = np.arange(20.0, dtype=np.float32)
     exact = np.linalg.solve(fisher + 0.1 * np.eye(20), gradient).reshape(5, 4)
