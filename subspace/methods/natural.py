@@ -6,9 +6,12 @@ import optax
 from jaxtyping import PyTree
 
 from subspace.errors import InvalidInput
-from subspace.natural.critical import Switch
-from subspace.natural.curvature import HYBRID, Kronecker, LowRank
-from subspace.natural.memory import Remembering
+from subspace.natural.critical import CriticalEpochs
+from subspace.natural.curvature import AbstractLayerwise
+from subspace.natural.hybrid import HYBRID, SELECTIONS, Hybrid
+from subspace.natural.kronecker import Kronecker
+from subspace.natural.lowrank import LowRank
+from subspace.natural.memory import Memory
 from subspace.natural.scale_by_curvature import scale_by_curvature
 from subspace.optim.exchange import AbstractExchange, Alone
 from subspace.optim.in_subspace import chain
@@ -46,11 +49,11 @@ def hylo(
         refresh: steps between refreshes.
         selection: ``"kid"``, ``"kis"``, see `subspace.natural.lowrank.keep`, or
             ``"hybrid"``: KID in critical epochs, KIS in others, see
-            `subspace.natural.critical.Switch`.
+            `subspace.natural.critical.CriticalEpochs`.
         threshold, milestones: when an epoch is critical; milestones are epochs after which the
             learning rate drops.
         memory: refreshes whose rows are used together; the paper's is 1. See
-            `subspace.natural.memory.Remembering`.
+            `subspace.natural.memory.Memory`.
         momentum: of the steps.
         seed: of KIS.
         exchange: how workers share a step.
@@ -65,12 +68,20 @@ def hylo(
     """
     if not 0 < rank <= 1:
         raise InvalidInput("rank", f"is a fraction of the batch, above 0 up to 1, got {rank}")
-    low_rank = LowRank(damping, selection, max(1, round(rank * batch_size)), batch_size)
-    curvature = low_rank if memory == 1 else Remembering(low_rank, memory)
-    switch = Switch(steps, threshold, tuple(milestones)) if selection == HYBRID else None
-    natural = scale_by_curvature(
-        params, curvature, refresh=refresh, switch=switch, seed=seed, exchange=exchange
-    )
+    if selection not in SELECTIONS:
+        names = ", ".join(SELECTIONS)
+        raise InvalidInput("selection", f"unknown selection {selection!r}; use {names}")
+
+    def by(kind: str) -> AbstractLayerwise:
+        low_rank = LowRank(damping, kind, max(1, round(rank * batch_size)), batch_size)
+        return low_rank if memory == 1 else Memory(low_rank, memory)
+
+    if selection == HYBRID:
+        criterion = CriticalEpochs(steps, threshold, tuple(milestones))
+        curvature = Hybrid(by("kid"), by("kis"), criterion)
+    else:
+        curvature = by(selection)
+    natural = scale_by_curvature(params, curvature, refresh=refresh, seed=seed, exchange=exchange)
     return chain(natural, optax.sgd(learning_rate, momentum or None))
 
 
@@ -99,6 +110,6 @@ def kfac(
     momentum: float = 0.0,
     exchange: AbstractExchange = Alone(),  # noqa: B008 (immutable)
 ) -> optax.GradientTransformationExtraArgs:
-    """K-FAC, see `subspace.natural.curvature.Kronecker`, then SGD; see `hylo`."""
+    """K-FAC, see `subspace.natural.kronecker.Kronecker`, then SGD; see `hylo`."""
     natural = scale_by_curvature(params, Kronecker(damping), refresh=refresh, exchange=exchange)
     return chain(natural, optax.sgd(learning_rate, momentum or None))

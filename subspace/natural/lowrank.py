@@ -11,7 +11,7 @@ U is ever formed. For S positive semi-definite and any α > 0 it is a descent di
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, final
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +21,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from subspace.errors import InvalidInput
 from subspace.natural.capture import Rows
+from subspace.natural.curvature import AbstractLayerwise, Seen, check_damping
 from subspace.optim.workers import AbstractWorkers, OneWorker
 
 KINDS = ("sngd", "kid", "kis")
@@ -40,6 +41,44 @@ class Factor(NamedTuple):
 
     rows: Rows
     middle: Float[Array, "r r"]
+
+
+@final
+class LowRank(AbstractLayerwise):
+    """A layer's curvature from a few examples of one batch.
+
+    Attributes:
+        damping: α, above 0.
+        kind: ``"sngd"`` (of all), ``"kid"`` or ``"kis"``, see `keep`.
+        count: examples that are kept, r.
+        total: examples of a batch, n.
+    """
+
+    damping: float
+    kind: str
+    count: int
+    total: int
+
+    def __check_init__(self):
+        check_damping(self.damping)
+        if self.kind not in KINDS:
+            raise InvalidInput("kind", f"unknown {self.kind!r}; use {', '.join(KINDS)}")
+        if self.kind == "sngd" and self.count != self.total:
+            raise InvalidInput("rank", "sngd keeps all rows; use kid or kis to keep fewer")
+
+    def first_factor(self, inputs: int, outputs: int) -> Factor:
+        zeros = (jnp.zeros((self.count, size), jnp.float32) for size in (inputs, outputs))
+        return Factor(Rows(*zeros), jnp.zeros((self.count, self.count), jnp.float32))
+
+    def measure(self, seen: Seen) -> Kept:
+        return keep(self.kind, seen.rows, self.count, seen.key, seen.workers)
+
+    def next_factor(self, previous: Factor, measured: Kept) -> Factor:
+        del previous  # of one batch alone: `subspace.natural.memory` has that of several
+        return factor(measured, self.total, self.damping)
+
+    def precondition(self, factor: Factor, gradient: Float[Array, "a b"]) -> Float[Array, "a b"]:
+        return precondition(factor, gradient, self.damping)
 
 
 def kernel(left: Rows, right: Rows) -> Float[Array, "n m"]:
