@@ -22,7 +22,7 @@ class BFGSState(NamedTuple):
     inverse: Float[Array, "d d"]
     """The inverse Hessian's estimate."""
     last: Float[Array, " d"]
-    last_slope: Float[Array, " d"]
+    last_gradient: Float[Array, " d"]
     started: Bool[Array, ""]
     stuck: Int[Array, ""]
     """Steps in a row that didn't move."""
@@ -79,12 +79,12 @@ def scale_by_bfgs(
         del extra
         if params is None or (pairs == "shared" and value_fn is None):
             raise ValueError("scale_by_bfgs needs `params`, and `value_fn` for pairs='shared'")
-        slope, unravel = ravel_pytree(updates)
+        gradient, unravel = ravel_pytree(updates)
         here, _ = ravel_pytree(params)
-        before = state.last_slope
+        before = state.last_gradient
         if pairs == "shared" and value_fn is not None:
             before, _ = ravel_pytree(jax.grad(value_fn)(unravel(state.last)))
-        s, y = here - state.last, slope - before
+        s, y = here - state.last, gradient - before
         moved = jnp.any(s != 0)
         usable = state.started & moved
         inverse = state.inverse
@@ -98,8 +98,8 @@ def scale_by_bfgs(
             inverse = jnp.where(reset, jnp.eye(s.size, dtype=s.dtype), inverse)
             stuck = jnp.where(reset, 0, stuck)
             fresh = fresh | reset
-        state = BFGSState(inverse, here, slope, jnp.asarray(True), stuck, fresh)
-        return unravel(inverse @ slope), state
+        state = BFGSState(inverse, here, gradient, jnp.asarray(True), stuck, fresh)
+        return unravel(inverse @ gradient), state
 
     return optax.GradientTransformationExtraArgs(init, update)  # pyright: ignore
 

@@ -33,12 +33,12 @@ class SubspaceState(NamedTuple):
     """What `in_subspace` carries from step to step.
 
     Attributes:
-        slope: what all workers agreed on in the last step: all that a step needs to be repeated.
+        agreed: what all workers agreed on in the last step: all that a step needs to be repeated.
     """
 
     space: AbstractSubspace
     coords: Coords
-    slope: Coords
+    agreed: Coords
     inner: optax.OptState
     residual: Residual | None = None
 
@@ -53,10 +53,10 @@ def in_subspace(
 ) -> optax.GradientTransformationExtraArgs:
     """Runs an Optax optimizer in the coordinates of a subspace.
 
-    One update: measure the slope (`estimator`), combine it with other workers' (`exchange`), let
-    ``inner`` step in coordinates, lift that step to the parameters, draw the next chart. ``inner``
-    sees an ordinary small problem: a line search gets ``value``, ``grad`` and ``value_fn`` in
-    coordinates too.
+    One update: measure the projected gradient (`estimator`), combine it with other workers'
+    (`exchange`), let ``inner`` step in coordinates, lift that step to the parameters, draw the next
+    chart. ``inner`` sees an ordinary small problem: a line search gets ``value``, ``grad`` and
+    ``value_fn`` in coordinates too.
 
     The inner state survives a redraw. State that refers to old directions (momentum) is of no use
     after one, so with a subspace that is redrawn keep momentum outside:
@@ -72,8 +72,8 @@ def in_subspace(
             ``P Pᵀ g``, with what is to be done with it outside, as in
             ``optax.chain(in_subspace(space, None), optax.sgd(lr))``. A filter draws the directions
             once where others draw them twice, and doesn't follow the coordinates.
-        estimator: how slopes are measured.
-        exchange: how workers combine them.
+        estimator: how the projected gradient is measured.
+        exchange: how workers combine what they measured.
         error_feedback: add to each gradient what the subspaces have missed of those before it,
             ``p = g + e``, step along ``P Pᵀ p``, keep ``e ← p - P Pᵀ p`` (Seide et al. 2014,
             Karimireddy et al. 2019). Then every part of a gradient is followed sooner or later, on
@@ -108,16 +108,16 @@ def in_subspace(
         updates = _with_missed(updates, residual)
         measured = estimator(exchange.mine(space), updates, params, value_fn)
         agreed = exchange(measured)
-        slope = estimator.shape(agreed)
+        gradient = estimator.shape(agreed)
         if residual is not None:
             residual = _missed(updates, space.lift(measured))
         if value_fn is not None and params is not None:
             extra |= {
                 "value_fn": _chart(space, coords, params, value_fn, exchange.workers),
-                "grad": slope,
+                "grad": gradient,
             }
         step: Any
-        step, inner_state = inner.update(slope, inner_state, coords, **extra)
+        step, inner_state = inner.update(gradient, inner_state, coords, **extra)
         moved: Any = optax.apply_updates(coords, step)
         next_space, next_coords = space.redraw(moved)
         lifted = space.lift(step)
@@ -141,17 +141,17 @@ def _filter(
         space, coords, _, inner, residual = state
         wanted = _with_missed(updates, residual)
         if exchange.trivial():
-            slope, mine = space.filter(wanted)
+            agreed, mine = space.filter(wanted)
             followed = mine
         else:
             measured = exchange.mine(space).project(wanted)
-            slope = exchange(measured)
-            followed = space.lift(slope)
+            agreed = exchange(measured)
+            followed = space.lift(agreed)
             mine = space.lift(measured) if residual is not None else None
         if residual is not None:
             residual = _missed(wanted, mine)
-        next_space, _ = space.redraw(slope)
-        return followed, SubspaceState(next_space, coords, slope, inner, residual)
+        next_space, _ = space.redraw(agreed)
+        return followed, SubspaceState(next_space, coords, agreed, inner, residual)
 
     return optax.GradientTransformationExtraArgs(init, update)  # pyright: ignore
 
@@ -204,7 +204,7 @@ def _chart(
     def shared(z: Coords) -> Coords:
         return z
 
-    shared.defvjp(lambda z: (z, None), lambda _, slope: (workers.mean(slope),))
+    shared.defvjp(lambda z: (z, None), lambda _, cotangent: (workers.mean(cotangent),))
 
     def value(z: Coords) -> Any:
         step = space.lift(jax.tree.map(jnp.subtract, shared(z), coords))

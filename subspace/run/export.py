@@ -21,7 +21,7 @@ from subspace.config.run import TASK, RunConfig
 from subspace.data.dataset import Dataset, Split
 from subspace.errors import InvalidInput
 from subspace.optim.in_subspace import subspace_state
-from subspace.run.replay import all_slopes, at_its_start, parameters
+from subspace.run.replay import at_its_start, logged_coordinates, parameters
 from subspace.run.run import saved
 from subspace.spaces.base import AbstractSubspace, Coords
 from subspace.spaces.random import RandomSubspace
@@ -121,10 +121,10 @@ def _described(
     """The coordinates, or those of every step, that make the weights."""
     space = _fixed_space(trainer)
     if space is None:
-        slopes = all_slopes(trainer, folder, stop=step)
-        if sum(len(rows) for rows in slopes) < step:
+        logged = logged_coordinates(trainer, folder, stop=step)
+        if sum(len(rows) for rows in logged) < step:
             raise InvalidInput("run", "its coordinates are cut short; use --whole")
-        return {f"{_STEPS}{index}": rows for index, rows in enumerate(slopes)}
+        return {f"{_STEPS}{index}": rows for index, rows in enumerate(logged)}
     moved = jax.tree.map(jnp.subtract, weights.params, trainer.weights.params)
     coords, left = _coordinates(space, moved)
     if not left <= _LEFT:

@@ -60,8 +60,8 @@ def replay(
     if out is not None:
         check_new_file(out, ".npz")
     trainer = at_its_start(folder, data_dir)
-    slopes = all_slopes(trainer, folder)
-    logged = sum(len(rows) for rows in slopes)
+    coordinates = logged_coordinates(trainer, folder)
+    logged = sum(len(rows) for rows in coordinates)
     at = logged if step is None else min(step, logged)
     checkpoints = Checkpoints(folder.checkpoints)
     try:
@@ -69,7 +69,7 @@ def replay(
         stops = sorted({at, *(s for s in saved if verify and s <= at)})
         gaps: dict[int, float] = {}
         params: PyTree = None
-        for stop, params in _path(trainer, slopes, stops):
+        for stop, params in _path(trainer, coordinates, stops):
             if verify and stop in saved:
                 gaps[stop] = _largest_gap(params, checkpoints.read(stop)[0])
     finally:
@@ -103,13 +103,13 @@ def at_its_start(folder: RunFolder, data_dir: str | None) -> Trainer:
     return Trainer(config, load(config), lambda fresh: read_source(config, fresh, None))
 
 
-def parameters(trainer: Trainer, slopes: Sequence[Float[np.ndarray, "_ _"]]) -> PyTree:
+def parameters(trainer: Trainer, coordinates: Sequence[Float[np.ndarray, "_ _"]]) -> PyTree:
     """The parameters after all these steps, phase by phase."""
-    ((_, params),) = _path(trainer, slopes, [sum(len(rows) for rows in slopes)])
+    ((_, params),) = _path(trainer, coordinates, [sum(len(rows) for rows in coordinates)])
     return params
 
 
-def all_slopes(
+def logged_coordinates(
     trainer: Trainer, folder: RunFolder, stop: int | None = None
 ) -> list[Float[np.ndarray, "_ _"]]:
     """The coordinates of every phase, up to a step or the first record that isn't whole."""
@@ -130,11 +130,11 @@ def all_slopes(
 
 
 def _path(
-    trainer: Trainer, slopes: Sequence[Float[np.ndarray, "_ _"]], stops: Sequence[int]
+    trainer: Trainer, coordinates: Sequence[Float[np.ndarray, "_ _"]], stops: Sequence[int]
 ) -> Iterator[tuple[int, PyTree]]:
     """The parameters at some steps, in order; they are valid until the next ones are asked for."""
     params, done, waiting = trainer.weights.params, 0, list(stops)
-    for span, rows in zip(trainer.spans, slopes, strict=False):
+    for span, rows in zip(trainer.spans, coordinates, strict=False):
         step, state = _replay_step(trainer, span)
         params, state = jax.tree.map(jnp.array, (params, state(params)))
         for row in rows:
@@ -155,10 +155,10 @@ def _replay_step(trainer: Trainer, span: Span) -> tuple[Any, Any]:
     init = trainer.optimizer(span, target, exchange).init
     state = subspace_state(jax.eval_shape(init, target))
     assert state is not None
-    unravel = ravel_pytree(jax.tree.map(lambda z: jnp.zeros(z.shape, z.dtype), state.slope))[1]
+    unravel = ravel_pytree(jax.tree.map(lambda z: jnp.zeros(z.shape, z.dtype), state.agreed))[1]
 
-    def step(params: PyTree, state: Any, slope: Float[Array, " d"]) -> tuple[PyTree, Any]:
-        known = trainer.optimizer(span, target, _Agreed(OneWorker(), exchange, unravel(slope)))
+    def step(params: PyTree, state: Any, agreed: Float[Array, " d"]) -> tuple[PyTree, Any]:
+        known = trainer.optimizer(span, target, _Agreed(OneWorker(), exchange, unravel(agreed)))
         unknown = jax.tree.map(jnp.zeros_like, params)
         updates, state = known.update(unknown, state, params, value_fn=lambda *_: jnp.float32(0))
         return optax.apply_updates(params, updates), state

@@ -220,7 +220,7 @@ class _Loop:
         if self.coordinates:
             state = subspace_state(self.state.opt_state)
             assert state is not None
-            self.coordinates.append(state.slope)
+            self.coordinates.append(state.agreed)
 
     def measured_step(self, due: bool | None, *inputs: Array) -> None:
         """A step, set beside the gradient at its start."""
