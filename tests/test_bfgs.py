@@ -119,11 +119,11 @@ def test_the_estimate_starts_afresh_after_steps_that_did_not_move():
     state = initial(optimizer, x)
     _, state = advanced(optimizer, g, state, x)
     _, state = advanced(optimizer, g / 3, state, x - g)
-    assert not np.allclose(state.inverse, np.eye(2))
+    assert not np.allclose(state.h, np.eye(2))
     _, state = advanced(optimizer, g / 3, state, x - g)
-    assert not np.allclose(state.inverse, np.eye(2))
+    assert not np.allclose(state.h, np.eye(2))
     _, state = advanced(optimizer, g / 3, state, x - g)
-    np.testing.assert_array_equal(state.inverse, np.eye(2))
+    np.testing.assert_array_equal(state.h, np.eye(2))
 
 
 def test_negative_curvature_is_damped_or_skipped_and_never_breaks_the_estimate():
@@ -132,8 +132,8 @@ def test_negative_curvature_is_damped_or_skipped_and_never_breaks_the_estimate()
         optimizer = scale_by_bfgs(pairs="paper", damping=damping)
         _, state = advanced(optimizer, g, initial(optimizer, x), x)
         _, state = advanced(optimizer, 2 * g, state, x - g)  # the gradient grew on the way down
-        assert np.linalg.eigvalsh(state.inverse).min() > 0
-        assert np.allclose(state.inverse, np.eye(2)) == (damping == 0)
+        assert np.linalg.eigvalsh(state.h).min() > 0
+        assert np.allclose(state.h, np.eye(2)) == (damping == 0)
 
 
 def test_unknown_policies_are_named():
