@@ -137,9 +137,9 @@ def test_negative_curvature_is_damped_or_skipped_and_never_breaks_the_estimate()
 
 
 def test_unknown_policies_are_named():
-    with pytest.raises(InvalidInput, match="shared or paper"):
+    with pytest.raises(InvalidInput, match="choose from: shared, paper"):
         scale_by_bfgs(pairs="other")
-    with pytest.raises(InvalidInput, match="stay or paper"):
+    with pytest.raises(InvalidInput, match="choose from: stay, paper"):
         backtracking(on_failure="other")
     with pytest.raises(ValueError, match="value_fn"):
         scale_by_bfgs().update(jnp.ones(2), scale_by_bfgs().init(jnp.ones(2)), jnp.ones(2))

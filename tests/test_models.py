@@ -308,9 +308,9 @@ def test_images_too_small_for_the_cnn(make):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("resnet9", (8, 8, 3), 10), "did you mean resnet8.*fc, cnn, resnet8, resnet32"),
-        (("CNN", (28, 28, 3), 10), "did you mean cnn"),
-        (("?", (8, 8, 3), 10), "there is no model '[?]'; choose from fc"),
+        (("resnet9", (8, 8, 3), 10), "did you mean 'resnet8'.*fc, cnn, resnet8, resnet32"),
+        (("CNN", (28, 28, 3), 10), "did you mean 'cnn'"),
+        (("?", (8, 8, 3), 10), "unknown model '[?]'; choose from: fc"),
         (("fc", (28, 28), 10), r"\(height, width, channels\).*are \(28, 28\)"),
         (("fc", (28, 28, 0), 10), "each at least 1"),
         (("fc", (28, 28, 1), 0), "at least one class, got 0"),

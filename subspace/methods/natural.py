@@ -5,7 +5,7 @@ from __future__ import annotations
 import optax
 from jaxtyping import PyTree
 
-from subspace.errors import InvalidInput
+from subspace.errors import InvalidInput, one_of
 from subspace.natural.critical import CriticalEpochs
 from subspace.natural.curvature import AbstractLayerwise
 from subspace.natural.hybrid import HYBRID, SELECTIONS, Hybrid
@@ -68,9 +68,7 @@ def hylo(
     """
     if not 0 < rank <= 1:
         raise InvalidInput("rank", f"is a fraction of the batch, above 0 up to 1, got {rank}")
-    if selection not in SELECTIONS:
-        names = ", ".join(SELECTIONS)
-        raise InvalidInput("selection", f"unknown selection {selection!r}; use {names}")
+    one_of("selection", selection, SELECTIONS)
 
     def by(kind: str) -> AbstractLayerwise:
         low_rank = LowRank(damping, kind, max(1, round(rank * batch_size)), batch_size)

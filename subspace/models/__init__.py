@@ -7,7 +7,6 @@ is made: ``from subspace.models.vgg import vgg`` has the arguments that it takes
 
 from __future__ import annotations
 
-import difflib
 import functools
 import importlib
 from collections.abc import Callable
@@ -18,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from subspace.errors import InvalidInput
+from subspace.errors import InvalidInput, lookup
 from subspace.models.cnn import CNN
 from subspace.models.fc import FC
 from subspace.models.layers import Conv, Dense
@@ -160,9 +159,9 @@ def build(
     Raises:
         InvalidInput: there is no such model, or the images don't suit it.
     """
-    _check_name(name)
+    entry = lookup("model", name, MODELS)
     _check_sizes(in_shape, classes)
-    return eqx.nn.make_with_state(MODELS[name].make)(in_shape, classes, key=key)
+    return eqx.nn.make_with_state(entry.make)(in_shape, classes, key=key)
 
 
 def apply(
@@ -199,16 +198,6 @@ def size(name: str, in_shape: tuple[int, int, int], classes: int) -> int:
     shapes, _ = eqx.filter_eval_shape(lambda key: build(name, in_shape, classes, key=key), key)
     arrays = [leaf for leaf in jax.tree.leaves(shapes) if isinstance(leaf, jax.ShapeDtypeStruct)]
     return sum(leaf.size for leaf in arrays if jnp.issubdtype(leaf.dtype, jnp.floating))
-
-
-def _check_name(name: str) -> None:
-    if name in MODELS:
-        return
-    near = difflib.get_close_matches(name.lower(), MODELS, n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
-    raise InvalidInput(
-        "model", f"there is no model {name!r}; {hint}choose from {', '.join(MODELS)}"
-    )
 
 
 def _check_sizes(in_shape: tuple[int, ...], classes: int) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int, Key
 
-from subspace.errors import InvalidInput
+from subspace.errors import InvalidInput, one_of
 from subspace.natural.capture import Rows
 from subspace.natural.curvature import AbstractLayerwise, Seen, check_damping
 from subspace.optim.workers import AbstractWorkers, OneWorker
@@ -61,8 +61,7 @@ class LowRank(AbstractLayerwise):
 
     def __check_init__(self):
         check_damping(self.damping)
-        if self.kind not in KINDS:
-            raise InvalidInput("kind", f"unknown {self.kind!r}; use {', '.join(KINDS)}")
+        one_of("kind", self.kind, KINDS)
         if self.kind == "sngd" and self.count != self.total:
             raise InvalidInput("rank", "sngd keeps all rows; use kid or kis to keep fewer")
 
@@ -109,8 +108,7 @@ def keep(
     """
     norms = workers.gather(jnp.sum(rows.inputs**2, axis=1) * jnp.sum(rows.outputs**2, axis=1))
     total = norms.size
-    if kind not in KINDS:
-        raise InvalidInput("kind", f"unknown {kind!r}; use {', '.join(KINDS)}")
+    one_of("kind", kind, KINDS)
     if not 1 <= count <= total:
         raise InvalidInput("rank", f"keeps {count} of {total} rows; use at least 1, at most all")
     if kind == "sngd" or count == total:

@@ -11,7 +11,7 @@ import optax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from subspace.errors import InvalidInput
+from subspace.errors import one_of
 
 PAIRS = ("shared", "paper")
 
@@ -59,8 +59,7 @@ def scale_by_bfgs(
     Raises:
         InvalidInput: unknown ``pairs``.
     """
-    if pairs not in PAIRS:
-        raise InvalidInput("pairs", f"unknown policy {pairs!r}; use {' or '.join(PAIRS)}")
+    one_of("pairs", pairs, PAIRS)
 
     def init(params: PyTree) -> BFGSState:
         flat, _ = ravel_pytree(params)

@@ -14,7 +14,7 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, PyTree
 
-from subspace.errors import InvalidInput
+from subspace.errors import InvalidInput, one_of
 from subspace.spaces.base import AbstractSubspace, Coords
 
 
@@ -88,10 +88,7 @@ class Evolution(AbstractEstimator):
     def __check_init__(self):
         if not 0 < self.sigma < float("inf"):
             raise InvalidInput("sigma", f"must be a positive number, got {self.sigma}")
-        if self.shaping not in SHAPING:
-            raise InvalidInput(
-                "shaping", f"unknown shaping {self.shaping!r}; use {', '.join(SHAPING)}"
-            )
+        one_of("shaping", self.shaping, SHAPING)
 
     def __call__(
         self,

@@ -7,7 +7,7 @@ from typing import final
 
 import equinox as eqx
 
-from subspace.errors import InvalidInput
+from subspace.errors import InvalidInput, one_of
 from subspace.optim.workers import AbstractWorkers, AxisWorkers, OneWorker
 from subspace.spaces.base import AbstractSubspace, Coords
 from subspace.spaces.joint import JointSubspace
@@ -146,12 +146,8 @@ class Gather(AbstractExchange):
         Raises:
             InvalidInput: unknown ``combine``.
         """
-        if combine not in COMBINE:
-            raise InvalidInput(
-                "combine", f"unknown combination {combine!r}; use {', '.join(COMBINE)}"
-            )
-        self.workers, self.count = _along(axis), workers
-        self.split, self.combine = split, combine
+        self.workers, self.count, self.split = _along(axis), workers, split
+        self.combine = one_of("combine", combine, COMBINE)
 
     def joint(self, space: AbstractSubspace) -> AbstractSubspace:
         if not isinstance(space, RandomSubspace):

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Int, PyTree
 
-from subspace.errors import InvalidInput
+from subspace.errors import one_of
 from subspace.optim.in_subspace import find_state
 
 ON_FAILURE = ("stay", "paper")
@@ -41,8 +41,7 @@ def backtracking(
     Raises:
         InvalidInput: unknown ``on_failure``.
     """
-    if on_failure not in ON_FAILURE:
-        raise InvalidInput("on_failure", f"unknown {on_failure!r}; use {' or '.join(ON_FAILURE)}")
+    one_of("on_failure", on_failure, ON_FAILURE)
     search = optax.scale_by_backtracking_linesearch(
         max_backtracking_steps=max_trials - 1,
         slope_rtol=decrease,

@@ -13,7 +13,7 @@ from subspace import distributed
 from subspace.config.run import RunConfig
 from subspace.data import dataset as data
 from subspace.data.noise import with_label_noise
-from subspace.errors import InvalidInput
+from subspace.errors import InvalidInput, one_of
 from subspace.run.pictures import plot_curves, plot_variance
 from subspace.run.summary import summarize
 from subspace.spaces.trajectory import explained_variance_ratio
@@ -175,8 +175,7 @@ def evaluate(
     Raises:
         InvalidInput: no run, no whole checkpoint, or no such split.
     """
-    if split not in ("train", "validation", "test"):
-        raise InvalidInput("split", f"unknown split {split!r}; use train, validation or test")
+    one_of("split", split, ("train", "validation", "test"))
     trainer, weights, step, damaged = saved(folder, data_dir)
     if file is not None:
         weights = starting_weights(file, weights, "weights")

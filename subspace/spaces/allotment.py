@@ -8,8 +8,10 @@ import equinox as eqx
 from jaxtyping import PyTree
 
 from subspace.basis.base import AbstractBasis
-from subspace.errors import InvalidInput
+from subspace.errors import InvalidInput, one_of
 from subspace.spaces.partition import Label, Partition, allocate, divide
+
+SCALES = ("unit", "paper")
 
 
 @final
@@ -67,9 +69,7 @@ class Allotment(eqx.Module):
 
 def _scales(scale: str, sizes: dict[str, int], basis: AbstractBasis) -> tuple[float, ...]:
     """The factor on each compartment's unit directions."""
-    if scale == "unit":
+    if one_of("scale", scale, SCALES) == "unit":
         return (1.0,) * len(sizes)
-    if scale == "paper":
-        total = sum(sizes.values())
-        return tuple(basis.entry_rms * (q / total) ** 0.5 for q in sizes.values())
-    raise InvalidInput("scale", f"unknown scale {scale!r}; use unit or paper")
+    total = sum(sizes.values())
+    return tuple(basis.entry_rms * (q / total) ** 0.5 for q in sizes.values())

@@ -13,10 +13,12 @@ import jax.numpy as jnp
 from jax.tree_util import KeyPath
 from jaxtyping import Array, Float, PyTree
 
-from subspace.errors import InvalidInput
+from subspace.errors import InvalidInput, one_of
 
 Label = Callable[[str, Any], str | None]
 """(path of a leaf such as ``"hidden/weight"``, the leaf) -> its compartment; None freezes it."""
+
+DIVISIONS = ("whole", "layer", "leaf", "even:K")
 
 ALLOCATIONS = {
     "same": "dim dimensions in each compartment",
@@ -129,18 +131,16 @@ def _labels(
         each = zip(paths, leaves, strict=True)
         return [compartments(_short(path), leaf) for path, leaf in each], 1
     kind, _, count = compartments.partition(":")
-    if kind == "even" and count.isdecimal() and int(count) > 0:
+    if kind == "even" and count:
+        if not (count.isdecimal() and int(count) > 0):
+            raise InvalidInput("compartments", f"even:K is in K ≥ 1 slices, got K = {count}")
         return ["whole" for _ in paths], int(count)
-    if compartments == "whole":
-        return ["whole" for _ in paths], 1
+    one_of("compartments", compartments, DIVISIONS)
     if compartments == "layer":
         return _names([path[:-1] for path in paths], "(top)"), 1
     if compartments == "leaf":
         return _names(paths, "params"), 1
-    raise InvalidInput(
-        "compartments",
-        f"unknown division {compartments!r}; use whole, layer, leaf or even:K with K ≥ 1",
-    )
+    return ["whole" for _ in paths], 1
 
 
 def _names(paths: Sequence[KeyPath], top: str) -> list[str | None]:
@@ -174,18 +174,17 @@ def allocate(sizes: Mapping[str, int], dim: int, rule: str = "same") -> dict[str
     """
     if isinstance(dim, bool) or int(dim) != dim or dim < 1:
         raise InvalidInput("dim", f"must be a positive whole number, got {dim}")
+    one_of("allocate", rule, ALLOCATIONS)
     if rule == "same":
         dims = dict.fromkeys(sizes, int(dim))
     elif rule == "split":
         each, more = divmod(int(dim), len(sizes))
         dims = {name: each + (i < more) for i, name in enumerate(sizes)}
-    elif rule == "proportional":
+    else:
         total = sum(sizes.values())
         if dim > total:
             raise InvalidInput("dim", f"`dim={dim}` exceeds all {total} parameters; lower `dim`")
         dims = proportional(sizes, total / dim)
-    else:
-        raise InvalidInput("allocate", f"unknown rule {rule!r}; use {', '.join(ALLOCATIONS)}")
     for name, d in dims.items():
         if d < 1:
             raise InvalidInput(

@@ -133,7 +133,7 @@ def test_another_tree_is_refused_and_both_are_shown():
 @pytest.mark.parametrize(
     ("division", "remedy"),
     [
-        ("layers", "use whole, layer, leaf or even:K"),
+        ("layers", "did you mean 'layer'. choose from: whole, layer, leaf, even:K"),
         ("even:0", "K ≥ 1"),
         ("even:x", "K ≥ 1"),
         ("even:-1", "K ≥ 1"),
