@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from subspace.data.same import images_of
+
 
 class Default(NamedTuple):
     """``method``, ``model`` or ``dataset`` may be ``"*"``: the first row that matches wins."""
@@ -62,9 +64,6 @@ LEARNING_RATES: tuple[Default, ...] = (
     Default("psgd", "*", "*", 1.0, _DLDR),
 )
 
-_SAME_LEARNING_RATES = {"cifar10_jpeg": "cifar10"}
-"""Datasets that have another one's images, up to compression."""
-
 EPOCHS = {"digits": 30}
 
 
@@ -72,7 +71,7 @@ def learning_rate(method: str, model: str, dataset: str, error_feedback: bool = 
     """The row of `LEARNING_RATES` for a run."""
     name = dataset.split(":")[0]
     method = FEEDBACK if error_feedback else method
-    wanted = (method, model, _SAME_LEARNING_RATES.get(name, name))
+    wanted = (method, model, images_of(name))
     for row in LEARNING_RATES:
         if all(have in ("*", want) for have, want in zip(row, wanted, strict=False)):
             return row
