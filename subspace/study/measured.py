@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +12,9 @@ import numpy as np
 from subspace.basis import BASES
 from subspace.plots import new_figure, write_figure
 from subspace.run import run
-from subspace.run.landscape import losses_along, orthogonality
+from subspace.run.landscape import isotropic_cosine, orthogonality
 from subspace.study.cell import Cell, slug
-from subspace.study.figure import band
+from subspace.study.directions import landscape
 from subspace.study.folder import Study, StudyWatcher
 from subspace.study.table import Table
 from subspace.study.target import Plan, keep
@@ -55,7 +54,7 @@ def _orthogonality(plan: Plan, out: Path, watcher: StudyWatcher) -> Table:
             name: [float(orthogonality(name, size, pairs).mean()) for size in sizes]
             for name in BASES
         }
-    expected = [math.sqrt(2 / (math.pi * size)) for size in sizes]
+    expected = [isotropic_cosine(size) for size in sizes]
     figure = new_figure(6, 4)
     panel = figure.add_subplot()
     for name, cosines in found.items():
@@ -90,14 +89,18 @@ def _landscape(plan: Plan, out: Path, watcher: StudyWatcher) -> Table:
             if result.summary is None:
                 continue
             trainer, weights, *_ = run.saved(result.folder)
-            split = trainer.dataset.train
-            part = split._replace(images=split.images[:examples], labels=split.labels[:examples])
-            for name in _DISTRIBUTIONS:
-                losses = losses_along(trainer, weights, part, name, distances, count)
-                band(panel, distances, losses, name)
-                rise = losses[:, [0, -1]].mean() - losses[:, len(distances) // 2].mean()
+            found = landscape(
+                panel,
+                trainer,
+                weights,
+                _DISTRIBUTIONS,
+                distances,
+                count=count,
+                examples=examples,
+            )
+            for name, along in found.items():
                 row = [labels["model"], labels["dataset"], str(labels["x"]), name]
-                rows.append([*row, f"{losses[:, len(distances) // 2].mean():.4f}", f"{rise:.4f}"])
+                rows.append([*row, f"{along.here:.4f}", f"{along.rise:.4f}"])
     panels[0, 0].legend(fontsize="small")
     write_figure(figure, out / "figure.png", "loss along random directions")
     header = ["model", "dataset", "epoch", "directions", "loss", "rise at distance 2"]
