@@ -198,7 +198,7 @@ class Phase:
         *,
         steps: int,
         seed: int,
-        exchange: AbstractExchange = Alone(),  # noqa: B008 (immutable)
+        exchange: AbstractExchange = Alone(),
     ) -> optax.GradientTransformationExtraArgs:
         """The method as an Optax transformation.
 

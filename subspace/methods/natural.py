@@ -32,7 +32,7 @@ def hylo(
     milestones: tuple[int, ...] = (),
     momentum: float = 0.0,
     seed: int = 0,
-    exchange: AbstractExchange = Alone(),  # noqa: B008 (immutable)
+    exchange: AbstractExchange = Alone(),
 ) -> optax.GradientTransformationExtraArgs:
     """HyLo (Mu et al. 2022): natural gradients from a few examples of the batch, then SGD.
 
@@ -91,7 +91,7 @@ def sngd(
     damping: float = 0.3,
     refresh: int = 100,
     momentum: float = 0.0,
-    exchange: AbstractExchange = Alone(),  # noqa: B008 (immutable)
+    exchange: AbstractExchange = Alone(),
 ) -> optax.GradientTransformationExtraArgs:
     """SNGD (Yang et al. 2022), exact in all n examples of the batch, then SGD; see `hylo`."""
     curvature = LowRank(damping, "sngd", batch_size, batch_size)
@@ -106,7 +106,7 @@ def kfac(
     damping: float = 0.3,
     refresh: int = 100,
     momentum: float = 0.0,
-    exchange: AbstractExchange = Alone(),  # noqa: B008 (immutable)
+    exchange: AbstractExchange = Alone(),
 ) -> optax.GradientTransformationExtraArgs:
     """K-FAC, see `subspace.natural.kronecker.Kronecker`, then SGD; see `hylo`."""
     natural = scale_by_curvature(params, Kronecker(damping), refresh=refresh, exchange=exchange)

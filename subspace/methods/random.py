@@ -29,7 +29,7 @@ def rbd(
     scale: str = "unit",
     error_feedback: bool = False,
     recent: int = 0,
-    exchange: AbstractExchange = Alone(),  # noqa: B008 (immutable)
+    exchange: AbstractExchange = Alone(),
 ) -> optax.GradientTransformationExtraArgs:
     """Random bases descent: SGD in a random subspace that is redrawn at every step.
 
@@ -77,7 +77,7 @@ def fpd(
     seed: int = 0,
     momentum: float = 0.0,
     scale: str = "unit",
-    exchange: AbstractExchange = Alone(),  # noqa: B008 (immutable)
+    exchange: AbstractExchange = Alone(),
 ) -> optax.GradientTransformationExtraArgs:
     """Fixed projection descent: SGD in one random subspace, ``θ = θ₀ + P c`` (Li et al. 2018).
 
@@ -112,7 +112,7 @@ def nes(
     antithetic: bool = False,
     shaping: str = "ranks",
     separate_batches: bool = False,
-    exchange: AbstractExchange = Alone(),  # noqa: B008 (immutable)
+    exchange: AbstractExchange = Alone(),
 ) -> optax.GradientTransformationExtraArgs:
     """Natural evolution strategies: as `rbd`, but slopes are measured by evaluating the loss.
 
@@ -151,7 +151,7 @@ def rbd_in_law(
     allocate: str = "same",
     seed: int = 0,
     momentum: float = 0.0,
-    exchange: AbstractExchange = Alone(),  # noqa: B008 (immutable)
+    exchange: AbstractExchange = Alone(),
 ) -> optax.GradientTransformationExtraArgs:
     """`rbd` with ideal normal rows, in law: a step's cost hardly depends on ``dim``.
 
@@ -170,7 +170,7 @@ def sgd(
     learning_rate: optax.ScalarOrSchedule,
     *,
     momentum: float = 0.0,
-    exchange: AbstractExchange = Alone(),  # noqa: B008 (immutable)
+    exchange: AbstractExchange = Alone(),
 ) -> optax.GradientTransformationExtraArgs:
     """Plain SGD with the same interface: the yardstick. ``params`` is not used."""
     del params

@@ -22,7 +22,7 @@ def p_sgd(
     learning_rate: optax.ScalarOrSchedule = 1.0,
     *,
     momentum: float = 0.9,
-    exchange: AbstractExchange = Alone(),  # noqa: B008 (immutable)
+    exchange: AbstractExchange = Alone(),
 ) -> optax.GradientTransformationExtraArgs:
     """P-SGD: SGD with momentum in the principal directions of a trajectory (Li et al. 2022).
 
@@ -42,7 +42,7 @@ def p_bfgs(
     damping: float = 0.2,
     on_failure: str = "stay",
     initial_scaling: bool = True,
-    exchange: AbstractExchange = Alone(),  # noqa: B008 (immutable)
+    exchange: AbstractExchange = Alone(),
 ) -> optax.GradientTransformationExtraArgs:
     """P-BFGS: BFGS with a backtracking line search in a fixed subspace (Li et al. 2022).
 
@@ -76,7 +76,7 @@ def p_plus_bfgs(
     damping: float = 0.2,
     on_failure: str = "stay",
     initial_scaling: bool = True,
-    exchange: AbstractExchange = Alone(),  # noqa: B008 (immutable)
+    exchange: AbstractExchange = Alone(),
 ) -> optax.GradientTransformationExtraArgs:
     """P+BFGS: P-BFGS inside the subspace, and SGD on what the subspace leaves of the gradient.
 
@@ -120,7 +120,7 @@ def p_newton(
     space: AbstractSubspace,
     *,
     damping: float = 1e-3,
-    exchange: AbstractExchange = Alone(),  # noqa: B008 (immutable)
+    exchange: AbstractExchange = Alone(),
 ) -> optax.GradientTransformationExtraArgs:
     """Damped Newton steps with a backtracking line search in a fixed subspace of d ≤ 64 or so.
 

@@ -33,7 +33,7 @@ def scale_by_curvature(
     *,
     refresh: int = 100,
     seed: int = 0,
-    exchange: AbstractExchange = Alone(),  # noqa: B008 (immutable)
+    exchange: AbstractExchange = Alone(),
 ) -> optax.GradientTransformationExtraArgs:
     """``(F̂ + αI)⁻¹ g`` for every layer that can be captured; others keep their gradient.
 

@@ -47,8 +47,8 @@ def in_subspace(
     space: AbstractSubspace,
     inner: optax.GradientTransformation | None,
     *,
-    estimator: AbstractEstimator = Backprop(),  # noqa: B008 (immutable)
-    exchange: AbstractExchange = Alone(),  # noqa: B008 (immutable)
+    estimator: AbstractEstimator = Backprop(),
+    exchange: AbstractExchange = Alone(),
     error_feedback: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
     """Runs an Optax optimizer in the coordinates of a subspace.

@@ -96,7 +96,7 @@ def execute(
     folder: RunFolder,
     *,
     resume: bool = False,
-    watcher: Watcher = Watcher(),  # noqa: B008 (immutable)
+    watcher: Watcher = Watcher(),
 ) -> dict[str, Any]:
     """Trains, and writes everything that a run folder holds.
 

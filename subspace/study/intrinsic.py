@@ -27,7 +27,7 @@ def dimension(
     given: Mapping[str, Any],
     question: Question,
     out: Path,
-    watcher: StudyWatcher = StudyWatcher(),  # noqa: B008 (immutable)
+    watcher: StudyWatcher = StudyWatcher(),
     on_point: Callable[[Point], None] = lambda point: None,
 ) -> tuple[Answer, Table]:
     """Searches, and writes ``answer.json``, ``table.md``, ``table.csv`` and ``figure.png``.

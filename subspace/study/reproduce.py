@@ -18,7 +18,7 @@ def reproduce(
     target: Target,
     plan: Plan,
     out: Path,
-    watcher: StudyWatcher = StudyWatcher(),  # noqa: B008 (immutable)
+    watcher: StudyWatcher = StudyWatcher(),
 ) -> table.Table:
     """Makes the runs of a target that are missing in ``out``, and writes what came of them.
 

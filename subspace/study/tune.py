@@ -60,7 +60,7 @@ def tune(
     given: Mapping[str, Any],
     search: Search,
     out: Path,
-    watcher: StudyWatcher = StudyWatcher(),  # noqa: B008 (immutable)
+    watcher: StudyWatcher = StudyWatcher(),
     file: Path = tuned.FILE,
 ) -> tuple[float, Table]:
     """The power of two with the lowest held-out loss, and the table of all that were tried.

@@ -36,7 +36,7 @@ def train(
     folder: RunFolder,
     *,
     resume: bool = False,
-    watcher: Watcher = Watcher(),  # noqa: B008 (immutable)
+    watcher: Watcher = Watcher(),
 ) -> dict[str, Any]:
     """Trains to the last epoch of the last phase.
 
