@@ -58,7 +58,7 @@ class Kronecker(AbstractLayerwise):
         old = previous.inputs, previous.outputs
         a, b = (self.decay * was + now for was, now in zip(old, measured, strict=True))
         mean_a, mean_b = (jnp.trace(x) / len(x) / weight for x in (a, b))
-        tiny = jnp.finfo(a.dtype).tiny
+        tiny = jnp.finfo(a.dtype).tiny  # of a layer without a gradient, or without an input
         balance = jnp.sqrt(jnp.maximum(mean_a, tiny) / jnp.maximum(mean_b, tiny))
         root = math.sqrt(self.damping)
         inverses = _inverse(a / weight, root * balance), _inverse(b / weight, root / balance)

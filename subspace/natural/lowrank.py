@@ -122,9 +122,8 @@ def keep(
         return Kept(kept, (basis @ lower).T)
     tiny = jnp.finfo(norms.dtype).tiny
     weights = jnp.maximum(norms, tiny)  # rows of zeros are drawn last
-    priorities, order = lax.top_k(
-        weights / jax.random.uniform(key, norms.shape, norms.dtype, tiny), count + 1
-    )
+    draws = jax.random.uniform(key, norms.shape, norms.dtype, tiny)  # above 0, a divisor
+    priorities, order = lax.top_k(weights / draws, count + 1)  # the last of them is τ
     kept = _at(rows, order[:count], workers)
     scale = jnp.maximum(1, priorities[count] / weights[order[:count]])
     return Kept(kept, jnp.diag(jnp.sqrt(scale)))

@@ -129,4 +129,5 @@ def _fitness(values: Float[Array, " d"], shaping: str) -> Float[Array, " d"]:
     if shaping == "ranks":
         ranks = jnp.argsort(jnp.argsort(values)).astype(values.dtype)
         return ranks / max(values.size - 1, 1) - 0.5
-    return (values - jnp.mean(values)) / (jnp.std(values) + np.float32(1e-8))
+    spread = jnp.std(values) + np.float32(1e-8)  # losses that are all equal have none
+    return (values - jnp.mean(values)) / spread

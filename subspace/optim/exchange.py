@@ -153,7 +153,7 @@ class Gather(AbstractExchange):
         if not isinstance(space, RandomSubspace):
             raise InvalidInput("exchange", "only random directions can be divided; use mean")
         part = space.share(self.count) if self.split else space
-        scale = 1.0 if self.combine == "sum" else self.count**-0.5
+        scale = 1.0 if self.combine == "sum" else self.count**-0.5  # P stands twice in a step
         return JointSubspace(part, self.count, scale)
 
     def mine(self, joint: AbstractSubspace) -> AbstractSubspace:

@@ -150,7 +150,7 @@ def _filter(
             mine = space.lift(measured) if residual is not None else None
         if residual is not None:
             residual = _missed(wanted, mine)
-        next_space, _ = space.redraw(agreed)
+        next_space, _ = space.redraw(agreed)  # the step from 0, as coordinates aren't followed
         return followed, SubspaceState(next_space, coords, agreed, inner, residual)
 
     return optax.GradientTransformationExtraArgs(init, update)  # pyright: ignore

@@ -59,6 +59,8 @@ def backtracking(
     ) -> tuple[PyTree, BacktrackingState]:
         needed = {name: extra[name] for name in ("value", "grad", "value_fn")}
         found: Any
+        # its own state would carry the last step size on, and from 0, after a loss that was never
+        # finite, no search recovers
         scaled, found = search.update(updates, search.init(params), params, **needed)
         failed = ~(found.info.decrease_error <= 0)
         if on_failure == "stay":

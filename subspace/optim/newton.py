@@ -49,7 +49,8 @@ def scale_by_newton(*, damping: float = 1e-3) -> optax.GradientTransformationExt
         hessian = jax.lax.map(lambda v: jax.jvp(gradient_at, (here,), (v,))[1], along)
         values, vectors = jnp.linalg.eigh((hessian + hessian.T) / 2)
         curvature = jnp.abs(values)
-        shift = jnp.maximum(damping * jnp.max(curvature), jnp.finfo(here.dtype).tiny)
+        shift = damping * jnp.max(curvature)
+        shift = jnp.maximum(shift, jnp.finfo(here.dtype).tiny)  # a flat loss has no curvature
         return unravel(vectors @ ((vectors.T @ gradient) / (curvature + shift))), state
 
     def init(params: PyTree) -> optax.EmptyState:

@@ -136,7 +136,7 @@ def _path(
     params, done, waiting = trainer.weights.params, 0, list(stops)
     for span, rows in zip(trainer.spans, coordinates, strict=False):
         step, state = _replay_step(trainer, span)
-        params, state = jax.tree.map(jnp.array, (params, state(params)))
+        params, state = jax.tree.map(jnp.array, (params, state(params)))  # a step takes its own
         for row in rows:
             if waiting and waiting[0] == done:
                 yield waiting.pop(0), params
@@ -159,6 +159,7 @@ def _replay_step(trainer: Trainer, span: Span) -> tuple[Any, Any]:
 
     def step(params: PyTree, state: Any, agreed: Float[Array, " d"]) -> tuple[PyTree, Any]:
         known = trainer.optimizer(span, target, _Agreed(OneWorker(), exchange, unravel(agreed)))
+        # gradients and losses that nobody measures: what was agreed on stands for them
         unknown = jax.tree.map(jnp.zeros_like, params)
         updates, state = known.update(unknown, state, params, value_fn=lambda *_: jnp.float32(0))
         return optax.apply_updates(params, updates), state

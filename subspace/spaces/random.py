@@ -147,7 +147,7 @@ class RandomSubspace(AbstractSubspace):
         return moved, jax.tree.map(lambda z: jnp.where(fresh, jnp.zeros_like(z), z), coords)
 
     def _keys(self) -> list[Key[Array, ""]]:
-        draw = self.step // self.redraw_every if self.redraw_every else self.step
+        draw = self.step // self.redraw_every if self.redraw_every else self.step  # then always 0
         root = jax.random.fold_in(jax.random.key(self.seed, impl="threefry2x32"), draw)
         if self.worker is not None:
             root = jax.random.fold_in(jax.random.fold_in(root, _WORKERS), self.worker)

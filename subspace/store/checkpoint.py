@@ -92,6 +92,7 @@ class Checkpoints:
         """All arrays of a checkpoint by their names, and its JSON; raises if it isn't whole."""
         import orbax.checkpoint as ocp
 
+        # the JSON first: it names the arrays, each of which is to be read as NumPy's
         read: Any = self._manager.restore(
             step, args=ocp.args.Composite(meta=ocp.args.JsonRestore())
         )
