@@ -13,20 +13,11 @@ from jaxtyping import PyTree
 from subspace.errors import InvalidInput
 from subspace.optim.estimators import AbstractEstimator, Backprop
 from subspace.optim.exchange import AbstractExchange, Alone
+from subspace.optim.feedback import Residual, missed, nothing_missed, with_missed
 from subspace.optim.workers import AbstractWorkers
 from subspace.spaces.base import AbstractSubspace, Coords
 
 _State = TypeVar("_State")
-
-
-class Residual(NamedTuple):
-    """What a worker's subspaces have missed so far, in the gradient's units: D numbers.
-
-    Leaves have the parameters' shapes behind an axis of workers, of length 1 within a worker. Only
-    the mean over workers matters for what is trained.
-    """
-
-    missed: PyTree
 
 
 class SubspaceState(NamedTuple):
@@ -105,12 +96,12 @@ def in_subspace(
         **extra: Any,
     ) -> tuple[PyTree, SubspaceState]:
         space, coords, _, inner_state, residual = state
-        updates = _with_missed(updates, residual)
+        updates = with_missed(updates, residual)
         measured = estimator(exchange.mine(space), updates, params, value_fn)
         agreed = exchange(measured)
         gradient = estimator.shape(agreed)
         if residual is not None:
-            residual = _missed(updates, space.lift(measured))
+            residual = missed(updates, space.lift(measured))
         if value_fn is not None and params is not None:
             extra |= {
                 "value_fn": _chart(space, coords, params, value_fn, exchange.workers),
@@ -139,7 +130,7 @@ def _filter(
     ) -> tuple[PyTree, SubspaceState]:
         del params, extra
         space, coords, _, inner, residual = state
-        wanted = _with_missed(updates, residual)
+        wanted = with_missed(updates, residual)
         if exchange.trivial():
             agreed, mine = space.filter(wanted)
             followed = mine
@@ -149,7 +140,7 @@ def _filter(
             followed = space.lift(agreed)
             mine = space.lift(measured) if residual is not None else None
         if residual is not None:
-            residual = _missed(wanted, mine)
+            residual = missed(wanted, mine)
         next_space, _ = space.redraw(agreed)  # the step from 0, as coordinates aren't followed
         return followed, SubspaceState(next_space, coords, agreed, inner, residual)
 
@@ -165,20 +156,9 @@ def _start(
     """A first state that shares no array with the caller."""
     coords, residual = space.origin(), None
     if error_feedback:
-        zeros = jax.tree.map(lambda p: jnp.zeros((1, *p.shape), p.dtype), params)
-        residual = Residual(zeros)
+        residual = nothing_missed(params)
     state = SubspaceState(space, coords, coords, inner.init(coords), residual)
     return jax.tree.map(_apart, state)
-
-
-def _with_missed(updates: PyTree, residual: Residual | None) -> PyTree:
-    if residual is None:
-        return updates
-    return jax.tree.map(lambda g, e: g + e[0], updates, residual.missed)
-
-
-def _missed(wanted: PyTree, followed: PyTree) -> Residual:
-    return Residual(jax.tree.map(lambda p, u: (p - u)[None], wanted, followed))
 
 
 def _apart(leaf: Any) -> Any:
