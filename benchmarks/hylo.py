@@ -16,13 +16,14 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import measure
 
 from subspace.natural.capture import Rows
-from subspace.natural.curvature import AbstractCurvature, Kronecker, LowRank
-from subspace.natural.memory import Remembering
-from subspace.optim.exchange import Alone
+from subspace.natural.curvature import AbstractLayerwise, Seen
+from subspace.natural.kronecker import Kronecker
+from subspace.natural.lowrank import LowRank
+from subspace.natural.memory import Memory
+from subspace.optim.workers import OneWorker
 
 RANK, DAMPING, MEMORY = 0.1, 0.3, 20
 
@@ -31,14 +32,14 @@ def rows_kept(batch: int) -> int:
     return max(1, round(RANK * batch))
 
 
-def curvatures(batch: int) -> dict[str, AbstractCurvature]:
+def curvatures(batch: int) -> dict[str, AbstractLayerwise]:
     kept = rows_kept(batch)
     return {
         "kfac": Kronecker(DAMPING),
         "sngd": LowRank(DAMPING, "sngd", batch, batch),
         "kid": LowRank(DAMPING, "kid", kept, batch),
         "kis": LowRank(DAMPING, "kis", kept, batch),
-        "kid, memory": Remembering(LowRank(DAMPING, "kid", kept, batch), MEMORY),
+        "kid, memory": Memory(LowRank(DAMPING, "kid", kept, batch), MEMORY),
     }
 
 
@@ -60,11 +61,13 @@ def make_work(width: int, batch: int) -> dict[str, Callable[[], Any]]:
     work: dict[str, Callable[[], Any]] = {}
     for name, curvature in curvatures(batch).items():
 
-        def renew(previous: Any, rows: Rows, curvature: AbstractCurvature = curvature) -> Any:
-            return curvature.refresh(previous, rows, keys[2], jnp.bool_(True), Alone())
+        def renew(previous: Any, rows: Rows, curvature: AbstractLayerwise = curvature) -> Any:
+            return curvature.next_factor(
+                previous, curvature.measure(Seen(rows, keys[2], OneWorker()))
+            )
 
-        renew, step = jax.jit(renew), jax.jit(curvature.step)
-        factor = renew(curvature.start(a, b), rows)
+        renew, step = jax.jit(renew), jax.jit(curvature.precondition)
+        factor = renew(curvature.first_factor(a, b), rows)
         work[f"{name}:refresh"] = lambda renew=renew, factor=factor: renew(factor, rows)
         work[f"{name}:step"] = lambda step=step, factor=factor: step(factor, gradient)
     return work

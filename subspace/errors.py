@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import TypeVar
 
+_K = TypeVar("_K")
 _T = TypeVar("_T")
 
 

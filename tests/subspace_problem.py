@@ -15,7 +15,7 @@ def loss(params):
 
 
 def descend(method, basis, steps):
-    """The slopes along the subspace after some steps, and the loss before and after."""
+    """The projected gradient after some steps, and the loss before and after."""
     start = {"w": jnp.asarray(np.random.default_rng(1).normal(size=60), jnp.float32)}
     space = RandomSubspace(start, dim=12, basis=basis, redraw_every=None)
     optimizer = method(space)

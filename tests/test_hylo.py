@@ -17,12 +17,14 @@ from subspace.errors import InvalidInput
 from subspace.methods.natural import hylo, kfac, sngd
 from subspace.models import FC
 from subspace.natural.capture import Rows, as_matrix, capture, layers
-from subspace.natural.critical import Switch
-from subspace.natural.curvature import Kronecker, LowRank
-from subspace.natural.lowrank import factor, keep, precondition
+from subspace.natural.critical import CriticalEpochs
+from subspace.natural.curvature import Seen
+from subspace.natural.hybrid import Hybrid
+from subspace.natural.kronecker import Kronecker
+from subspace.natural.lowrank import LowRank, factor, keep, precondition
 from subspace.natural.scale_by_curvature import scale_by_curvature, trace
-from subspace.optim.exchange import Alone
 from subspace.optim.in_subspace import chain, in_subspace
+from subspace.optim.workers import OneWorker
 from subspace.spaces.random import RandomSubspace
 
 SIZE = 40
@@ -110,7 +112,7 @@ def test_kfac_inverts_the_damped_kronecker_product(problem):
         b += np.sqrt(0.1) / balance * np.eye(len(b))
         gradient = np.asarray(as_matrix(layer), np.float64)
         exact = np.linalg.solve(a, gradient) @ np.linalg.inv(b)
-        step = Kronecker(0.1).step(state[0].factors[path], as_matrix(layer))
+        step = Kronecker(0.1).precondition(state[0].known.factors[path], as_matrix(layer))
         assert np.linalg.norm(step - exact) < 1e-3 * np.linalg.norm(exact)
 
 
@@ -120,10 +122,9 @@ def test_kfac_of_gradients_of_any_length_is_finite(scale):
     inputs, outputs = (jax.random.normal(jax.random.key(i), (2, 60)) for i in range(2))
     rows = Rows(jnp.tile(inputs, (20, 1)), scale * jnp.tile(outputs, (20, 1)))
     curvature, gradient = Kronecker(0.01), rows.inputs.T @ rows.outputs
-    state = curvature.refresh(
-        curvature.start(60, 60), rows, jax.random.key(0), jnp.bool_(True), Alone()
-    )
-    step = curvature.step(state, gradient)
+    seen = Seen(rows, jax.random.key(0), OneWorker())
+    factor = curvature.next_factor(curvature.first_factor(60, 60), curvature.measure(seen))
+    step = curvature.precondition(factor, gradient)
     assert jnp.all(jnp.isfinite(step))
     assert jnp.sum(step * gradient) > 0
 
@@ -132,7 +133,9 @@ def slowly(curvature, params, **options):
     return optax.chain(scale_by_curvature(params, curvature, **options), optax.scale(-1e-3))
 
 
-HYLO = LowRank(0.3, "hybrid", 4, SIZE)
+def hybrid(*args, **options):
+    kid, kis = (LowRank(0.3, kind, 4, SIZE) for kind in ("kid", "kis"))
+    return Hybrid(kid, kis, CriticalEpochs(*args, **options))
 
 
 def test_a_loop_that_knows_when_a_refresh_is_due_has_the_same_steps(problem):
@@ -145,32 +148,37 @@ def test_a_loop_that_knows_when_a_refresh_is_due_has_the_same_steps(problem):
         assert trace(state) == trace(known_state)
 
 
+def kid_and_kis(state):
+    figures = trace(state)
+    return figures["kid_refreshes"], figures["kis_refreshes"]
+
+
 def test_rows_are_refreshed_when_due(problem):
-    optimizer = slowly(HYLO, problem[0], refresh=2, switch=Switch(3, threshold=1e9))
+    optimizer = slowly(hybrid(3, threshold=1e9), problem[0], refresh=2)
     _, _, states = trained(problem, optimizer, 7)
-    found = [state[0] for state, _ in states]
+    found = [state[0].known for state, _ in states]
     # two epochs are KID's (steps 0, 2 and 4); after them no change is large enough: 6 is KIS's
-    assert [tuple(map(int, one.refreshes)) for one in found] == [
+    assert [kid_and_kis(state) for state, _ in states] == [
         *[(1, 0), (1, 0), (2, 0), (2, 0), (3, 0), (3, 0), (3, 1)]
     ]
     assert trace(states[0][0]) == {"kid_refreshes": 1, "kis_refreshes": 0}  # no change as yet
     assert trace(states[-1][0]).keys() == {"kid_refreshes", "kis_refreshes", "gradient_change"}
-    assert found[0].factors[".hidden"].rows.inputs.shape == (4, 65)
-    assert eqx.tree_equal(found[0].factors, found[1].factors)
-    assert not eqx.tree_equal(found[1].factors, found[2].factors)
+    assert found[0].layers.factors[".hidden"].rows.inputs.shape == (4, 65)
+    assert eqx.tree_equal(found[0].layers, found[1].layers)
+    assert not eqx.tree_equal(found[1].layers.factors, found[2].layers.factors)
 
 
 @pytest.mark.parametrize(
-    ("switch", "expected"),
+    ("curvature", "expected"),
     [
-        (Switch(2, threshold=0.0), (6, 0)),  # any change is large
-        (Switch(2, threshold=1e9), (4, 2)),  # only the first is, which is infinite
-        (Switch(1, threshold=1e9, drops=(3,)), (3, 3)),  # epochs 0, 1 and, after a drop, 3
+        (hybrid(2, threshold=0.0), (6, 0)),  # any change is large
+        (hybrid(2, threshold=1e9), (4, 2)),  # only the first is, which is infinite
+        (hybrid(1, threshold=1e9, drops=(3,)), (3, 3)),  # epochs 0, 1 and, after a drop, 3
     ],
 )
-def test_critical_epochs(problem, switch, expected):
-    _, _, states = trained(problem, slowly(HYLO, problem[0], refresh=1, switch=switch), 6)
-    assert tuple(map(int, states[-1][0][0].refreshes)) == expected
+def test_critical_epochs(problem, curvature, expected):
+    _, _, states = trained(problem, slowly(curvature, problem[0], refresh=1), 6)
+    assert kid_and_kis(states[-1][0]) == expected
 
 
 def test_a_random_subspace_is_stepped_in_along_natural_gradients(problem):

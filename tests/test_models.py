@@ -12,7 +12,7 @@ from scipy.signal import correlate
 from subspace import models
 from subspace.errors import InvalidInput
 from subspace.models import CNN, FC, MODELS, BatchNorm, Conv, Dense, ResNet, max_pool, with_axis
-from subspace.models.resnet import Block
+from subspace.models.resnet import residual_block
 
 KEY = jax.random.key(0)
 
@@ -47,7 +47,27 @@ def small_resnet():
 
 
 def one_block():
-    return eqx.nn.make_with_state(Block)(3, 5, key=KEY, stride=2, project=True)
+    return eqx.nn.make_with_state(residual_block)(3, 5, key=KEY, stride=2, project=True)
+
+
+def test_a_resnet_starts_as_it_did_in_earlier_versions():
+    """An entry of each matrix, leaf for leaf, and what becomes of an image."""
+    key = jax.random.key(3, impl="threefry2x32")
+    model, state = models.build("resnet8", (8, 8, 1), 10, key=key)
+    leaves = jax.tree.leaves(eqx.filter(model, eqx.is_inexact_array))
+    entries = [float(np.ravel(leaf)[1]) for leaf in leaves if leaf.ndim > 1]
+    expected = [
+        *(-0.18060747, -0.05159019, 0.02275760, -0.05261487, 0.09851354, 0.04594763),
+        *(0.04673327, 0.04311315, 0.06030022, 0.16258264, 0.02377020),
+    ]
+    np.testing.assert_allclose(entries, expected, rtol=1e-6)
+    images = np.linspace(-1, 1, 2 * 64, dtype=np.float32).reshape(2, 8, 8, 1)
+    logits, _ = jax.jit(lambda images: models.apply(model, state, images))(images)
+    expected = [
+        *(0.74955463, 1.88880599, 0.40073863, 0.75147349, -0.95525324),
+        *(0.78003436, 0.46676049, 0.52847832, 0.32938901, -0.81866711),
+    ]
+    np.testing.assert_allclose(logits[0], expected, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", [name for name in MODELS if MODELS[name].takes != "tokens"])

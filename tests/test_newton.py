@@ -46,8 +46,8 @@ def test_a_flat_loss_gives_a_finite_step():
 
 
 def test_finds_the_lowest_point_of_a_subspace_in_a_few_steps():
-    slopes, before, after = descend(p_newton, "uniform", 6)
-    assert np.abs(slopes).max() < 1e-2
+    gradient, before, after = descend(p_newton, "uniform", 6)
+    assert np.abs(gradient).max() < 1e-2
     assert after < before
 
 

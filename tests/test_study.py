@@ -109,7 +109,7 @@ def test_targets_have_distinct_runs_with_valid_settings(name: str):
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"budget": "medium"}, "quick or full"),
+        ({"budget": "medium"}, "choose from: quick, full"),
         ({"budget": "quick", "epochs": 0}, "at least 1"),
         ({"budget": "quick", "seeds": 0}, "at least 1"),
         ({"budget": "quick", "models": ("fcc",)}, "did you mean 'fc'"),

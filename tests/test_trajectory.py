@@ -59,7 +59,7 @@ def test_a_fraction_takes_as_many_directions_as_explain_it():
         assert len(space.rows) == np.searchsorted(total, fraction) + 1
 
 
-def test_snapshots_may_lie_on_disk(tmp_path):
+def test_samples_may_lie_on_disk(tmp_path):
     samples = walk()
     np.save(tmp_path / "walk.npy", samples)
     mapped = np.load(tmp_path / "walk.npy", mmap_mode="r")

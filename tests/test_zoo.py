@@ -158,9 +158,9 @@ def test_a_deep_network_keeps_what_its_layers_see_and_adds_to_it():
         logits, new = models.apply(model, state, images)
         return jnp.sum(logits[:, 0]), (logits, new)
 
-    slope, (logits, new) = gradient(model)
+    grads, (logits, new) = gradient(model)
     assert logits.shape == (4, 5)
-    leaves = jax.tree.leaves(eqx.filter(slope, eqx.is_array))
+    leaves = jax.tree.leaves(eqx.filter(grads, eqx.is_array))
     assert all(bool(jnp.isfinite(leaf).all()) for leaf in leaves)
     assert sum(bool(jnp.any(leaf != 0)) for leaf in leaves) > len(leaves) * 0.9
     assert not eqx.tree_equal(new, state)

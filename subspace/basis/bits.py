@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int, Key, UInt32
 
 def mix(word: UInt32[Array, "*s"]) -> UInt32[Array, "*s"]:
     """A bijection of 32-bit words in which every input bit flips about half of the output bits."""
+    # shifts and factors of lowbias32, from C. Wellons's search for hashes of little bias
     word = (word ^ (word >> np.uint32(16))) * np.uint32(0x7FEB352D)
     word = (word ^ (word >> np.uint32(15))) * np.uint32(0x846CA68B)
     return word ^ (word >> np.uint32(16))

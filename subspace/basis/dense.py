@@ -25,7 +25,7 @@ class Normal(AbstractRowBasis):
     entry_rms: ClassVar[float] = 1.0
 
     def rows(self, words: UInt32[Array, "c n"]) -> Sequence[Float[Array, "c r n"]]:
-        upper = (words & np.uint32(0xFFFF)).astype(jnp.float32) + np.float32(0.5)
+        upper = (words & np.uint32(0xFFFF)).astype(jnp.float32) + np.float32(0.5)  # no log of 0
         radius = jnp.sqrt(np.float32(-2) * jnp.log(upper * np.float32(2**-16)))
         angle = _high_half(words) + np.float32(0.5)  # never 0, so that no entry is
         sine, cosine = _half_turn(angle * np.float32(2**-16))

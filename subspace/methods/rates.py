@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from subspace.data.same import images_of
+
 
 class Default(NamedTuple):
     """``method``, ``model`` or ``dataset`` may be ``"*"``: the first row that matches wins."""
@@ -58,9 +60,6 @@ LEARNING_RATES: tuple[Default, ...] = (
     Default("dldr", "*", "*", 0.1, _DLDR),
     Default("psgd", "*", "*", 1.0, _DLDR),
 )
-
-_SAME_LEARNING_RATES = {"cifar10_jpeg": "cifar10"}
-"""Datasets that have another one's images, up to compression."""
 
 EPOCHS = {"digits": 30}
 

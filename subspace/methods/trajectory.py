@@ -135,7 +135,7 @@ def _beside(
         step, inner = inside.update(updates, state.inside, params, **extra)  # pyright: ignore
         chart = state.inside.space
         left = jax.tree.map(jnp.subtract, updates, chart.lift(chart.project(updates)))
-        rest, outer = outside.update(exchange.mean(left), state.outside)
+        rest, outer = outside.update(exchange.workers.mean(left), state.outside)
         return jax.tree.map(jnp.add, step, rest), PPlusBFGSState(inner, outer)  # pyright: ignore
 
     return optax.GradientTransformationExtraArgs(init, update)  # pyright: ignore

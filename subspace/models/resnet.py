@@ -8,39 +8,23 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from subspace.errors import InvalidInput
-from subspace.models.blocks import ConvNorm
+from subspace.models.blocks import ConvNorm, Residual, Series, shortcut
 from subspace.models.layers import Dense
-from subspace.models.once import once
 
 WIDTHS = (16, 32, 64)
 """Channels of the three stages. The second and third halve the height and the width."""
 
 
-class Block(eqx.Module):
+def residual_block(
+    inputs: int, outputs: int, *, key: PRNGKeyArray, stride: int, project: bool
+) -> Residual:
     """Two 3×3 convolutions beside a shortcut, which is a 1×1 convolution or the identity."""
-
-    first: ConvNorm
-    second: ConvNorm
-    shortcut: ConvNorm | None
-
-    def __init__(self, inputs: int, outputs: int, *, key: PRNGKeyArray, stride: int, project: bool):
-        keys = jax.random.split(key, 3)
-        self.first = ConvNorm(inputs, outputs, 3, key=keys[0], stride=stride)
-        self.second = ConvNorm(outputs, outputs, 3, key=keys[1], activation=None)
-        self.shortcut = (
-            ConvNorm(inputs, outputs, 1, key=keys[2], stride=stride, activation=None)
-            if project
-            else None
-        )
-
-    def __call__(
-        self, x: Float[Array, "height width inputs"], state: eqx.nn.State
-    ) -> tuple[Float[Array, "rows cols outputs"], eqx.nn.State]:
-        y, state = self.first(x, state)
-        y, state = self.second(y, state)
-        if self.shortcut is not None:
-            x, state = self.shortcut(x, state)
-        return jax.nn.relu(once(x + y)), state
+    first, second, around = jax.random.split(key, 3)
+    body = Series(
+        ConvNorm(inputs, outputs, 3, key=first, stride=stride),
+        ConvNorm(outputs, outputs, 3, key=second, activation=None),
+    )
+    return Residual(body, shortcut(inputs, outputs, stride, key=around) if project else None)
 
 
 class ResNet(eqx.Module):
@@ -61,7 +45,7 @@ class ResNet(eqx.Module):
     """
 
     stem: ConvNorm
-    blocks: tuple[Block, ...]
+    blocks: tuple[Residual, ...]
     output: Dense
 
     def __init__(
@@ -81,8 +65,11 @@ class ResNet(eqx.Module):
             stage, position = divmod(index, blocks)
             first = position == 0
             stride = 2 if first and stage > 0 else 1
-            layers.append(Block(inputs, WIDTHS[stage], key=block_key, stride=stride, project=first))
-            inputs = WIDTHS[stage]
+            outputs = WIDTHS[stage]
+            layers.append(
+                residual_block(inputs, outputs, key=block_key, stride=stride, project=first)
+            )
+            inputs = outputs
         self.blocks = tuple(layers)
         self.output = Dense(inputs, classes, key=output_key)
 

@@ -7,12 +7,13 @@ from collections.abc import Iterator, Sequence
 import jax
 from jaxtyping import PRNGKeyArray
 
-from subspace.errors import InvalidInput
+from subspace.errors import one_of
 from subspace.models.blocks import ConvNorm, Excite, Plain, Residual, Series, keys_of, shortcut
 from subspace.models.layers import Dense
 from subspace.models.pool import MaxPool, mean_pixel
 
 WIDTHS = (64, 128, 256, 512)
+STEMS = ("cifar", "imagenet")
 
 
 def resnet18(
@@ -40,13 +41,11 @@ def resnet18(
         InvalidInput: there is no such stem.
     """
     keys = keys_of(key)
-    if stem == "cifar":
+    if one_of("stem", stem, STEMS) == "cifar":
         first = [ConvNorm(in_shape[2], 64, 3, key=next(keys), padding=1)]
-    elif stem == "imagenet":
+    else:
         large = ConvNorm(in_shape[2], 64, 7, key=next(keys), stride=2, padding=3)
         first = [large, Plain(MaxPool(3, 2, 1))]
-    else:
-        raise InvalidInput("model", f"resnet18 has no stem {stem!r}; use cifar or imagenet")
     return _network(first, classes, keys, blocks, attention=False)
 
 

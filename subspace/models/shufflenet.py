@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from subspace.errors import InvalidInput
+from subspace.errors import lookup
 from subspace.models.blocks import Branches, ConvNorm, Plain, Series, keys_of
 from subspace.models.layers import Dense
 from subspace.models.once import once
@@ -42,10 +42,7 @@ def shufflenet_v2(
     Raises:
         InvalidInput: there is no such width.
     """
-    if width not in WIDTHS:
-        raise InvalidInput(
-            "model", f"shufflenet_v2 has no width {width}; use one of {list(WIDTHS)}"
-        )
+    *stages, final_width = lookup("width", width, WIDTHS)
     keys = keys_of(key)
 
     def conv(inputs: int, outputs: int) -> ConvNorm:
@@ -71,7 +68,6 @@ def shufflenet_v2(
             Series(conv(inputs, inputs), depth(inputs, 2), conv(inputs, half)),
         )
 
-    *stages, final_width = WIDTHS[width]
     channels = 24
     stem = ConvNorm(in_shape[2], channels, 3, key=next(keys), bias=True, activation=None)
     blocks: list = [stem]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 from jaxtyping import PRNGKeyArray
 
-from subspace.errors import InvalidInput
+from subspace.errors import lookup
 from subspace.models.blocks import ConvNorm, Plain, Series, check_sides, keys_of
 from subspace.models.layers import Dense
 from subspace.models.pool import max_pool
@@ -33,12 +33,11 @@ def vgg(
         InvalidInput: there is no such depth, or the images are smaller.
     """
     height, width, channels = in_shape
-    if depth not in STAGES:
-        raise InvalidInput("model", f"vgg has no depth {depth}; use one of {list(STAGES)}")
+    counts = lookup("depth", depth, STAGES)
     check_sides("vgg", in_shape, 32)
     keys = keys_of(key)
     blocks = []
-    for count, outputs in zip(STAGES[depth], WIDTHS, strict=True):
+    for count, outputs in zip(counts, WIDTHS, strict=True):
         for _ in range(count):
             blocks.append(ConvNorm(channels, outputs, 3, key=next(keys), bias=True))
             channels = outputs

@@ -1,188 +1,119 @@
-"""Approximations of a layer's Fisher matrix from captured rows, and the steps that follow.
+"""The curvature of a model's layers: what is known of it, and the steps that follow.
 
-`LowRank` is SNGD, KID, KIS or HyLo's hybrid of the two, `Kronecker` is K-FAC. Both take the rows of
-`subspace.natural.capture`: of a batch with its own labels, so that F is the empirical Fisher
-matrix, and with a convolution's inputs averaged and output gradients summed over positions.
+Of rows as `subspace.natural.capture` finds them: of a batch with its own labels, so that F is the
+empirical Fisher matrix, and with a convolution's inputs averaged and output gradients summed over
+positions.
 """
 
 from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import Any, NamedTuple, final
+from typing import Any, NamedTuple
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
-from jax import lax
-from jaxtyping import Array, Bool, Float, Key, PyTree
+from jaxtyping import Array, Float, Int, Key, PyTree
 
 from subspace.errors import InvalidInput
-from subspace.natural.capture import Rows
-from subspace.natural.lowrank import (
-    Factor,
-    Kept,
-    factor,
-    keep,
-    plus_identity,
-    precondition,
-    rounding,
-)
-from subspace.optim.exchange import AbstractExchange
+from subspace.natural.capture import Rows, as_matrix, from_matrix, layers, replaced, sizes
+from subspace.optim.workers import AbstractWorkers
 
-HYBRID = "hybrid"
-SELECTIONS = (HYBRID, "kid", "kis")
+
+class Seen(NamedTuple):
+    """What a refresh sees of one layer: the rows of this worker, and how the others' are reached.
+
+    Attributes:
+        key: of this layer's draws, the same on all workers.
+    """
+
+    rows: Rows
+    key: Key[Array, ""]
+    workers: AbstractWorkers
 
 
 class AbstractCurvature(eqx.Module):
-    """How a layer's factor is made from rows, and a step from it; gradients are (a, b) matrices."""
+    """Curvature of a model; what is known of it is a pytree with a method ``figures()``."""
 
     @abstractmethod
-    def start(self, inputs: int, outputs: int) -> PyTree:
+    def start(self, params: PyTree) -> Any:
+        """What is known before any rows are seen."""
+
+    @abstractmethod
+    def refresh(self, known: Any, seen: dict[str, Seen]) -> Any:
+        """What is known after rows of every layer were seen; the same on all workers."""
+
+    @abstractmethod
+    def step(self, known: Any, grads: PyTree) -> tuple[PyTree, Any]:
+        """``(F̂ + αI)⁻¹ g`` for every layer, and what is known after the step.
+
+        Gradients are the mean over workers; those of arrays in no layer stay as they are.
+        """
+
+
+class Factors(NamedTuple):
+    """What is known where every layer is treated alike, and by itself.
+
+    Attributes:
+        factors: of each layer, by path.
+        refreshes: so far.
+    """
+
+    factors: dict[str, Any]
+    refreshes: Int[Array, ""]
+
+    def figures(self) -> dict[str, int | float]:
+        """For the records."""
+        return {"refreshes": int(self.refreshes)}
+
+
+class AbstractLayerwise(AbstractCurvature):
+    """A factor for each layer; a subclass says how one is made. Gradients are (a, b) matrices."""
+
+    @abstractmethod
+    def first_factor(self, inputs: int, outputs: int) -> PyTree:
         """The factor of a layer before any rows are seen."""
 
     @abstractmethod
-    def refresh(
-        self,
-        previous: PyTree,
-        rows: Rows,
-        key: Key[Array, ""],
-        critical: Bool[Array, ""],
-        exchange: AbstractExchange,
-    ) -> PyTree:
-        """A new factor, from this worker's rows; the same on all."""
+    def measure(self, seen: Seen) -> PyTree:
+        """What a refresh takes from a layer's rows, on which all workers agree."""
 
     @abstractmethod
-    def step(self, factor: PyTree, gradient: Float[Array, "a b"]) -> Float[Array, "a b"]:
-        """``(F̂ + αI)⁻¹ g``."""
+    def next_factor(self, previous: PyTree, measured: PyTree) -> PyTree:
+        """A layer's factor after a refresh."""
 
     @abstractmethod
-    def check(self) -> None:
-        """Raises InvalidInput if an attribute can't be used."""
+    def precondition(self, factor: PyTree, gradient: Float[Array, "a b"]) -> Float[Array, "a b"]:
+        """``(F̂ + αI)⁻¹ g`` of a layer."""
+
+    def start(self, params: PyTree) -> Factors:
+        found = layers(params).items()
+        factors = {path: self.first_factor(*sizes(layer)) for path, layer in found}
+        return Factors(factors, jnp.int32(0))
+
+    def refresh(self, known: Factors, seen: dict[str, Seen]) -> Factors:
+        return self.with_measured(known, self.measure_all(seen))
+
+    def measure_all(self, seen: dict[str, Seen]) -> dict[str, PyTree]:
+        """The first half of a refresh, in which workers exchange."""
+        return {path: self.measure(one) for path, one in seen.items()}
+
+    def with_measured(self, known: Factors, measured: dict[str, PyTree]) -> Factors:
+        """The second half of a refresh."""
+        factors = {
+            path: self.next_factor(known.factors[path], one) for path, one in measured.items()
+        }
+        return Factors(factors, known.refreshes + 1)
+
+    def step(self, known: Factors, grads: PyTree) -> tuple[PyTree, Factors]:
+        def stepped(path: str, layer: Any) -> Any:
+            step = self.precondition(known.factors[path], as_matrix(layer))
+            return from_matrix(step, layer)
+
+        return replaced(grads, stepped), known
 
 
-@final
-class LowRank(AbstractCurvature):
-    """From a few examples, see `subspace.natural.lowrank`.
-
-    Attributes:
-        damping: α, above 0.
-        kind: ``"sngd"`` (of all), ``"kid"``, ``"kis"``; ``"hybrid"``: KID in critical epochs only.
-        count: examples that are kept, r.
-        total: examples of a batch, n.
-    """
-
-    damping: float
-    kind: str
-    count: int
-    total: int
-
-    def start(self, inputs: int, outputs: int) -> Factor:
-        zeros = (jnp.zeros((self.count, size), jnp.float32) for size in (inputs, outputs))
-        return Factor(Rows(*zeros), jnp.zeros((self.count, self.count), jnp.float32))
-
-    def refresh(
-        self,
-        previous: Factor,
-        rows: Rows,
-        key: Key[Array, ""],
-        critical: Bool[Array, ""],
-        exchange: AbstractExchange,
-    ) -> Factor:
-        del previous
-        return factor(self.keep(rows, key, critical, exchange), self.total, self.damping)
-
-    def keep(
-        self,
-        rows: Rows,
-        key: Key[Array, ""],
-        critical: Bool[Array, ""],
-        exchange: AbstractExchange,
-    ) -> Kept:
-        """The rows of one refresh; arguments as `refresh`'s."""
-
-        def by(kind: str) -> Kept:
-            return keep(kind, rows, self.count, key, exchange)
-
-        if self.kind != HYBRID:
-            return by(self.kind)
-        return lax.cond(critical, lambda: by("kid"), lambda: by("kis"))
-
-    def step(self, factor: Factor, gradient: Float[Array, "a b"]) -> Float[Array, "a b"]:
-        return precondition(factor, gradient, self.damping)
-
-    def check(self) -> None:
-        _check_damping(self.damping)
-        of_all = self.kind == "sngd" and self.count == self.total
-        if self.kind not in SELECTIONS and not of_all:
-            names = ", ".join(SELECTIONS)
-            raise InvalidInput("selection", f"unknown selection {self.kind!r}; use {names}")
-
-
-class KroneckerFactor(NamedTuple):
-    """K-FAC's averages with the weight that they have, and their damped inverses."""
-
-    weight: Float[Array, ""]
-    inputs: Float[Array, "a a"]
-    outputs: Float[Array, "b b"]
-    inverse_inputs: Float[Array, "a a"]
-    inverse_outputs: Float[Array, "b b"]
-
-
-@final
-class Kronecker(AbstractCurvature):
-    """K-FAC (Martens and Grosse 2015): ``F ≈ A ⊗ B``, A = mean i iᵀ and B = mean g gᵀ.
-
-    ``(A + π√α I)⁻¹ g (B + √α/π I)⁻¹`` with π² the ratio of the mean eigenvalues of A and B; of
-    convolutions the "reduce" form (Eschenhagen et al. 2023). Workers exchange a² + b² numbers.
-
-    Attributes:
-        damping: α, above 0.
-        decay: of the running averages, for each refresh.
-    """
-
-    damping: float
-    decay: float = 0.95
-
-    def start(self, inputs: int, outputs: int) -> KroneckerFactor:
-        """The inverses are those of damping alone."""
-        zeros = (jnp.zeros((size, size), jnp.float32) for size in (inputs, outputs))
-        scale = jnp.float32(self.damping**-0.5)
-        eyes = (scale * jnp.eye(size, dtype=jnp.float32) for size in (inputs, outputs))
-        return KroneckerFactor(jnp.float32(0), *zeros, *eyes)
-
-    def refresh(
-        self,
-        previous: KroneckerFactor,
-        rows: Rows,
-        key: Key[Array, ""],
-        critical: Bool[Array, ""],
-        exchange: AbstractExchange,
-    ) -> KroneckerFactor:
-        del key, critical
-        new = exchange.mean(tuple(x.T @ x / len(x) for x in rows))
-        weight = 1 + self.decay * previous.weight
-        old = previous.inputs, previous.outputs
-        a, b = (self.decay * was + now for was, now in zip(old, new, strict=True))
-        mean_a, mean_b = (jnp.trace(x) / len(x) / weight for x in (a, b))
-        tiny = jnp.finfo(a.dtype).tiny
-        balance = jnp.sqrt(jnp.maximum(mean_a, tiny) / jnp.maximum(mean_b, tiny))
-        root = math.sqrt(self.damping)
-        inverses = _inverse(a / weight, root * balance), _inverse(b / weight, root / balance)
-        return KroneckerFactor(weight, a, b, *inverses)
-
-    def step(self, factor: KroneckerFactor, gradient: Float[Array, "a b"]) -> Float[Array, "a b"]:
-        return factor.inverse_inputs @ gradient @ factor.inverse_outputs
-
-    def check(self) -> None:
-        _check_damping(self.damping)
-
-
-def _check_damping(damping: float) -> None:
+def check_damping(damping: float) -> None:
+    """Raises InvalidInput unless α is a positive number."""
     if not (damping > 0 and math.isfinite(damping)):
         raise InvalidInput("damping", f"must be a positive number, got {damping}")
-
-
-def _inverse(matrix: Float[Array, "a a"], damping: Any) -> Float[Array, "a a"]:
-    lower = jnp.linalg.cholesky(plus_identity(matrix, jnp.maximum(damping, rounding(matrix))))
-    return jax.scipy.linalg.cho_solve((lower, True), jnp.eye(len(matrix), dtype=matrix.dtype))

@@ -11,7 +11,7 @@ U is ever formed. For S positive semi-definite and any α > 0 it is a descent di
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, final
 
 import jax
 import jax.numpy as jnp
@@ -19,9 +19,10 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int, Key
 
-from subspace.errors import InvalidInput
+from subspace.errors import InvalidInput, one_of
 from subspace.natural.capture import Rows
-from subspace.optim.exchange import AbstractExchange, Alone
+from subspace.natural.curvature import AbstractLayerwise, Seen, check_damping
+from subspace.optim.workers import AbstractWorkers, OneWorker
 
 KINDS = ("sngd", "kid", "kis")
 _ROUNDING = 2.0**-20  # of a trace
@@ -40,6 +41,43 @@ class Factor(NamedTuple):
 
     rows: Rows
     middle: Float[Array, "r r"]
+
+
+@final
+class LowRank(AbstractLayerwise):
+    """A layer's curvature from a few examples of one batch.
+
+    Attributes:
+        damping: α, above 0.
+        kind: ``"sngd"`` (of all), ``"kid"`` or ``"kis"``, see `keep`.
+        count: examples that are kept, r.
+        total: examples of a batch, n.
+    """
+
+    damping: float
+    kind: str
+    count: int
+    total: int
+
+    def __check_init__(self):
+        check_damping(self.damping)
+        one_of("kind", self.kind, KINDS)
+        if self.kind == "sngd" and self.count != self.total:
+            raise InvalidInput("rank", "sngd keeps all rows; use kid or kis to keep fewer")
+
+    def first_factor(self, inputs: int, outputs: int) -> Factor:
+        zeros = (jnp.zeros((self.count, size), jnp.float32) for size in (inputs, outputs))
+        return Factor(Rows(*zeros), jnp.zeros((self.count, self.count), jnp.float32))
+
+    def measure(self, seen: Seen) -> Kept:
+        return keep(self.kind, seen.rows, self.count, seen.key, seen.workers)
+
+    def next_factor(self, previous: Factor, measured: Kept) -> Factor:
+        del previous  # of one batch alone: `subspace.natural.memory` has that of several
+        return factor(measured, self.total, self.damping)
+
+    def precondition(self, factor: Factor, gradient: Float[Array, "a b"]) -> Float[Array, "a b"]:
+        return precondition(factor, gradient, self.damping)
 
 
 def kernel(left: Rows, right: Rows) -> Float[Array, "n m"]:
@@ -68,27 +106,25 @@ def keep(
     Raises:
         InvalidInput: an unknown kind, or a count that isn't from 1 to n.
     """
-    norms = exchange.gather(jnp.sum(rows.inputs**2, axis=1) * jnp.sum(rows.outputs**2, axis=1))
+    norms = workers.gather(jnp.sum(rows.inputs**2, axis=1) * jnp.sum(rows.outputs**2, axis=1))
     total = norms.size
-    if kind not in KINDS:
-        raise InvalidInput("kind", f"unknown {kind!r}; use {', '.join(KINDS)}")
+    one_of("kind", kind, KINDS)
     if not 1 <= count <= total:
         raise InvalidInput("rank", f"keeps {count} of {total} rows; use at least 1, at most all")
     if kind == "sngd" or count == total:
-        return Kept(_at(rows, jnp.arange(total), exchange), jnp.eye(total, dtype=norms.dtype))
+        return Kept(_at(rows, jnp.arange(total), workers), jnp.eye(total, dtype=norms.dtype))
     if kind == "kid":
-        kept = _at(rows, lax.top_k(norms, count)[1], exchange)
+        kept = _at(rows, lax.top_k(norms, count)[1], workers)
         basis = _basis(kernel(kept, kept))
         shares = kernel(rows, kept) @ basis  # U Qᵀ with orthonormal rows Q = basisᵀ U_r
-        projected = exchange.total(shares.T @ shares)
+        projected = workers.total(shares.T @ shares)
         lower = jnp.linalg.cholesky(plus_identity(projected, rounding(projected)))
         return Kept(kept, (basis @ lower).T)
     tiny = jnp.finfo(norms.dtype).tiny
     weights = jnp.maximum(norms, tiny)  # rows of zeros are drawn last
-    priorities, order = lax.top_k(
-        weights / jax.random.uniform(key, norms.shape, norms.dtype, tiny), count + 1
-    )
-    kept = _at(rows, order[:count], exchange)
+    draws = jax.random.uniform(key, norms.shape, norms.dtype, tiny)  # above 0, a divisor
+    priorities, order = lax.top_k(weights / draws, count + 1)  # the last of them is τ
+    kept = _at(rows, order[:count], workers)
     scale = jnp.maximum(1, priorities[count] / weights[order[:count]])
     return Kept(kept, jnp.diag(jnp.sqrt(scale)))
 
@@ -111,13 +147,13 @@ def precondition(found: Factor, gradient: Float[Array, "a b"], damping: Any) -> 
     return (gradient - back) / jnp.asarray(damping, gradient.dtype)
 
 
-def _at(rows: Rows, order: Array, exchange: AbstractExchange) -> Rows:
+def _at(rows: Rows, order: Array, workers: AbstractWorkers) -> Rows:
     """Rows by their place among those of all workers; each has its own and zeros to add."""
     size = len(rows.inputs)
-    place = order - exchange.number() * size
+    place = order - workers.number() * size
     own = (place >= 0) & (place < size)
     place = jnp.clip(place, 0, size - 1)
-    return exchange.total(Rows(*(jnp.where(own[:, None], x[place], 0) for x in rows)))
+    return workers.total(Rows(*(jnp.where(own[:, None], x[place], 0) for x in rows)))
 
 
 def plus_identity(matrix: Float[Array, "r r"], scale: Any) -> Float[Array, "r r"]:

@@ -11,7 +11,7 @@ import optax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from subspace.errors import InvalidInput
+from subspace.errors import one_of
 
 PAIRS = ("shared", "paper")
 
@@ -19,10 +19,10 @@ PAIRS = ("shared", "paper")
 class BFGSState(NamedTuple):
     """State of `scale_by_bfgs`, for d coordinates."""
 
-    inverse: Float[Array, "d d"]
-    """The inverse Hessian's estimate."""
+    h: Float[Array, "d d"]
+    """H, the estimate of the inverse Hessian."""
     last: Float[Array, " d"]
-    last_slope: Float[Array, " d"]
+    last_gradient: Float[Array, " d"]
     started: Bool[Array, ""]
     stuck: Int[Array, ""]
     """Steps in a row that didn't move."""
@@ -59,8 +59,7 @@ def scale_by_bfgs(
     Raises:
         InvalidInput: unknown ``pairs``.
     """
-    if pairs not in PAIRS:
-        raise InvalidInput("pairs", f"unknown policy {pairs!r}; use {' or '.join(PAIRS)}")
+    one_of("pairs", pairs, PAIRS)
 
     def init(params: PyTree) -> BFGSState:
         flat, _ = ravel_pytree(params)
@@ -79,27 +78,27 @@ def scale_by_bfgs(
         del extra
         if params is None or (pairs == "shared" and value_fn is None):
             raise ValueError("scale_by_bfgs needs `params`, and `value_fn` for pairs='shared'")
-        slope, unravel = ravel_pytree(updates)
+        gradient, unravel = ravel_pytree(updates)
         here, _ = ravel_pytree(params)
-        before = state.last_slope
+        before = state.last_gradient
         if pairs == "shared" and value_fn is not None:
             before, _ = ravel_pytree(jax.grad(value_fn)(unravel(state.last)))
-        s, y = here - state.last, slope - before
+        s, y = here - state.last, gradient - before
         moved = jnp.any(s != 0)
         usable = state.started & moved
-        inverse = state.inverse
+        h = state.h
         if initial_scaling:
-            inverse = jnp.where(usable & state.fresh, _gain(s, y), 1) * inverse
-        inverse = _updated(inverse, s, y, usable, damping, min_curvature)
+            h = jnp.where(usable & state.fresh, _gain(s, y), 1) * h
+        h = _updated(h, s, y, usable, damping, min_curvature)
         fresh = state.fresh & ~usable
         stuck = jnp.where(state.started & ~moved, state.stuck + 1, 0)
         if reset_after is not None:
             reset = stuck >= reset_after
-            inverse = jnp.where(reset, jnp.eye(s.size, dtype=s.dtype), inverse)
+            h = jnp.where(reset, jnp.eye(s.size, dtype=s.dtype), h)
             stuck = jnp.where(reset, 0, stuck)
             fresh = fresh | reset
-        state = BFGSState(inverse, here, slope, jnp.asarray(True), stuck, fresh)
-        return unravel(inverse @ slope), state
+        state = BFGSState(h, here, gradient, jnp.asarray(True), stuck, fresh)
+        return unravel(h @ gradient), state
 
     return optax.GradientTransformationExtraArgs(init, update)  # pyright: ignore
 
@@ -112,7 +111,7 @@ def _gain(s: Float[Array, " d"], y: Float[Array, " d"]) -> Float[Array, ""]:
 
 
 def _updated(
-    inverse: Float[Array, "d d"],
+    h: Float[Array, "d d"],
     s: Float[Array, " d"],
     y: Float[Array, " d"],
     usable: Bool[Array, ""],
@@ -122,20 +121,20 @@ def _updated(
     """The estimate after one pair, or as it was where the pair can't be used."""
     s = jnp.where(usable, s, jnp.ones_like(s))  # any vector that keeps what follows finite
     if damping:
-        y = _damped(inverse, s, y, damping)
+        y = _damped(h, s, y, damping)
     curvature = jnp.vdot(y, s)
     usable &= (curvature > min_curvature) & jnp.isfinite(curvature)
     rho = 1 / jnp.where(usable, curvature, 1)
     v = jnp.eye(s.size, dtype=s.dtype) - rho * jnp.outer(y, s)
-    new = v.T @ inverse @ v + rho * jnp.outer(s, s)
-    return jnp.where(usable & jnp.all(jnp.isfinite(new)), new, inverse)
+    new = v.T @ h @ v + rho * jnp.outer(s, s)
+    return jnp.where(usable & jnp.all(jnp.isfinite(new)), new, h)
 
 
 def _damped(
-    inverse: Float[Array, "d d"], s: Float[Array, " d"], y: Float[Array, " d"], damping: float
+    h: Float[Array, "d d"], s: Float[Array, " d"], y: Float[Array, " d"], damping: float
 ) -> Float[Array, " d"]:
     """Powell's mixture of y and ``H⁻¹s`` (Nocedal and Wright, procedure 18.2)."""
-    expected = jnp.linalg.solve(inverse, s)
+    expected = jnp.linalg.solve(h, s)
     have, want = jnp.vdot(y, s), jnp.vdot(expected, s)
     low = have < damping * want
     share = jnp.where(low, (1 - damping) * want / jnp.where(low, want - have, 1), 1)

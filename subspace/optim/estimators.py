@@ -1,4 +1,4 @@
-"""Probes: how the slope along the subspace's directions is measured."""
+"""Estimators: how the gradient is measured in the coordinates of a subspace."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, PyTree
 
-from subspace.errors import InvalidInput
+from subspace.errors import InvalidInput, one_of
 from subspace.spaces.base import AbstractSubspace, Coords
 
 
 class AbstractEstimator(eqx.Module):
-    """Measures the slope of the loss in each coordinate of a subspace."""
+    """Measures the loss's projected gradient: its derivative in each coordinate of a subspace."""
 
     @abstractmethod
     def __call__(
@@ -29,12 +29,11 @@ class AbstractEstimator(eqx.Module):
         params: PyTree | None,
         value_fn: Callable[..., object] | None,
     ) -> Coords:
-        """The slopes ``d loss / d coordinate``, as this worker sees them, or what `shape` makes
-        them from."""
+        """The projected gradient as this worker sees it, or what `shape` makes it from."""
 
     @abstractmethod
-    def shape(self, slopes: Coords) -> Coords:
-        """What an optimizer is to see of the slopes on which all workers agree."""
+    def shape(self, agreed: Coords) -> Coords:
+        """What an optimizer is to see of what all workers agreed on."""
 
 
 @final
@@ -50,8 +49,8 @@ class Backprop(AbstractEstimator):
     ) -> Coords:
         return space.project(grads)
 
-    def shape(self, slopes: Coords) -> Coords:
-        return slopes
+    def shape(self, agreed: Coords) -> Coords:
+        return agreed
 
 
 SHAPING = ("ranks", "normalise", "none")
@@ -62,11 +61,11 @@ class Evolution(AbstractEstimator):
     """Evaluates the loss a little way along each direction; needs no gradient.
 
     Evolution strategies (Salimans et al. 2017) in the coordinates of a subspace. Without shaping a
-    slope is a difference quotient over the length ``l = σ √D``, which tends to back-propagation's
-    ``φᵢ·g`` as sigma falls: with ``antithetic`` ``(L(θ+lφᵢ) - L(θ-lφᵢ)) / 2l``, else
-    ``(L(θ+lφᵢ) - L(θ)) / l``. With shaping it is ``F(Lᵢ) / (σ d)`` as in the RBD reference code,
-    where Lᵢ is ``L(θ+lφᵢ)``, or half the antithetic difference, and F its centred rank in
-    [-1/2, 1/2] or its standard score.
+    coordinate is a difference quotient over the length ``l = σ √D``, which tends to
+    back-propagation's ``φᵢ·g`` as sigma falls: with ``antithetic``
+    ``(L(θ+lφᵢ) - L(θ-lφᵢ)) / 2l``, else ``(L(θ+lφᵢ) - L(θ)) / l``. With shaping it is
+    ``F(Lᵢ) / (σ d)`` as in the RBD reference code, where Lᵢ is ``L(θ+lφᵢ)``, or half the antithetic
+    difference, and F its centred rank in [-1/2, 1/2] or its standard score.
 
     Attributes:
         sigma: standard deviation of the perturbation of each of the D parameters, when it goes
@@ -89,10 +88,7 @@ class Evolution(AbstractEstimator):
     def __check_init__(self):
         if not 0 < self.sigma < float("inf"):
             raise InvalidInput("sigma", f"must be a positive number, got {self.sigma}")
-        if self.shaping not in SHAPING:
-            raise InvalidInput(
-                "shaping", f"unknown shaping {self.shaping!r}; use {', '.join(SHAPING)}"
-            )
+        one_of("shaping", self.shaping, SHAPING)
 
     def __call__(
         self,
@@ -121,10 +117,10 @@ class Evolution(AbstractEstimator):
         base = 0.0 if self.antithetic else value_fn(params)
         return unravel((values - base) / length)
 
-    def shape(self, slopes: Coords) -> Coords:
+    def shape(self, agreed: Coords) -> Coords:
         if self.shaping == "none":
-            return slopes
-        values, unravel = ravel_pytree(slopes)
+            return agreed
+        values, unravel = ravel_pytree(agreed)
         return unravel(_fitness(values, self.shaping) / (self.sigma * values.size))
 
 
@@ -133,4 +129,5 @@ def _fitness(values: Float[Array, " d"], shaping: str) -> Float[Array, " d"]:
     if shaping == "ranks":
         ranks = jnp.argsort(jnp.argsort(values)).astype(values.dtype)
         return ranks / max(values.size - 1, 1) - 0.5
-    return (values - jnp.mean(values)) / (jnp.std(values) + np.float32(1e-8))
+    spread = jnp.std(values) + np.float32(1e-8)  # losses that are all equal have none
+    return (values - jnp.mean(values)) / spread

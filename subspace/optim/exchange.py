@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
-from typing import Any, TypeVar, final
+from typing import final
 
 import equinox as eqx
-import jax.numpy as jnp
-from jax import lax
-from jaxtyping import Array, Int
 
-from subspace.errors import InvalidInput
+from subspace.errors import InvalidInput, one_of
+from subspace.optim.workers import AbstractWorkers, AxisWorkers, OneWorker
 from subspace.spaces.base import AbstractSubspace, Coords
 from subspace.spaces.joint import JointSubspace
 from subspace.spaces.random import RandomSubspace
 
-_T = TypeVar("_T", bound=Any)
 Axis = str | tuple[str, ...]
 
 
@@ -25,7 +21,12 @@ class AbstractExchange(eqx.Module):
 
     ``joint`` is the subspace that all step in, ``mine`` the part of it that a worker measures, and
     calling the exchange turns what each measured there into coordinates in the joint one.
+
+    Attributes:
+        workers: among whom; what isn't measured in coordinates goes through their collectives.
     """
+
+    workers: eqx.AbstractVar[AbstractWorkers]
 
     @abstractmethod
     def joint(self, space: AbstractSubspace) -> AbstractSubspace:
@@ -40,22 +41,6 @@ class AbstractExchange(eqx.Module):
         """What all workers agree on, from what this one measured in its part."""
 
     @abstractmethod
-    def mean(self, values: _T) -> _T:
-        """The mean over workers of any pytree of arrays."""
-
-    @abstractmethod
-    def total(self, values: _T) -> _T:
-        """Their sum over workers."""
-
-    @abstractmethod
-    def gather(self, values: _T) -> _T:
-        """Every worker's arrays, the rows of one after those of another."""
-
-    @abstractmethod
-    def number(self) -> Int[Array, ""]:
-        """This worker's place among them, from 0."""
-
-    @abstractmethod
     def trivial(self) -> bool:
         """Whether what this worker measured is what all agree on, as there is no other."""
 
@@ -64,25 +49,14 @@ class AbstractExchange(eqx.Module):
         """Whether every worker measures along all directions."""
 
 
-class OneWorker(AbstractExchange):
-    """What nobody else has a part in."""
-
-    def mean(self, values: _T) -> _T:
-        return values
-
-    def total(self, values: _T) -> _T:
-        return values
-
-    def gather(self, values: _T) -> _T:
-        return values
-
-    def number(self) -> Int[Array, ""]:
-        return jnp.int32(0)
-
-
 @final
-class Alone(OneWorker):
+class Alone(AbstractExchange):
     """One worker: nothing to exchange."""
+
+    workers: AbstractWorkers
+
+    def __init__(self):
+        self.workers = OneWorker()
 
     def joint(self, space: AbstractSubspace) -> AbstractSubspace:
         return space
@@ -100,47 +74,24 @@ class Alone(OneWorker):
         return True
 
 
-class _OnAxis(AbstractExchange):
-    """Workers along a mesh axis, or several."""
-
-    @property
-    @abstractmethod
-    def axes(self) -> tuple[str, ...]:
-        """Their names."""
-
-    def mean(self, values: _T) -> _T:
-        return lax.pmean(values, self.axes)
-
-    def total(self, values: _T) -> _T:
-        return lax.psum(values, self.axes)
-
-    def gather(self, values: _T) -> _T:
-        for one in reversed(self.axes):  # one at a time: it may be that of a `vmap`
-            values = lax.all_gather(values, one, tiled=True)
-        return values
-
-    def number(self) -> Int[Array, ""]:
-        return lax.axis_index(self.axes)
-
-
 @final
-class Mean(_OnAxis):
+class Mean(AbstractExchange):
     """One subspace for all; the mean of its coordinates over workers: d numbers a step.
 
     With a share of the batch for each worker the step doesn't depend on how many there are.
 
     Attributes:
-        axis: the mesh axis, or axes, of the workers.
         replayable: step through the coordinates even where there is one worker, so that the same
             coordinates give the same step, bit for bit.
     """
 
-    axis: Axis = eqx.field(static=True, default="data")
-    replayable: bool = eqx.field(static=True, default=False)
+    workers: AbstractWorkers
+    replayable: bool = eqx.field(static=True)
 
-    @property
-    def axes(self) -> tuple[str, ...]:
-        return _axes(self.axis)
+    def __init__(self, axis: Axis = "data", replayable: bool = False):
+        """Workers along ``axis``, a mesh axis or several; see the attributes."""
+        self.workers = _along(axis)
+        self.replayable = replayable
 
     def joint(self, space: AbstractSubspace) -> AbstractSubspace:
         return space
@@ -149,10 +100,10 @@ class Mean(_OnAxis):
         return joint
 
     def __call__(self, measured: Coords) -> Coords:
-        return self.mean(measured)
+        return self.workers.mean(measured)
 
     def trivial(self) -> bool:
-        return not self.replayable and math.prod(map(lax.axis_size, self.axes)) == 1
+        return not self.replayable and self.workers.count() == 1
 
     def shares_directions(self) -> bool:
         return True
@@ -162,7 +113,7 @@ COMBINE = ("sum", "mean")
 
 
 @final
-class Gather(_OnAxis):
+class Gather(AbstractExchange):
     """Directions of each worker's own; all coordinates are gathered.
 
     Worker k measures its gradient g_k along its directions P_k, all gather the coordinates and
@@ -177,40 +128,40 @@ class Gather(_OnAxis):
     strategies.
 
     Attributes:
-        workers: K.
-        axis: the mesh axis, or axes, of the workers.
+        count: K, known where no mesh is: the shape of a joint subspace depends on it.
         split: divide the directions; K divides the dimensions of every compartment.
         combine: ``"sum"`` or ``"mean"``.
     """
 
-    workers: int = eqx.field(static=True)
-    axis: Axis = eqx.field(static=True, default="data")
-    split: bool = eqx.field(static=True, default=False)
-    combine: str = eqx.field(static=True, default="sum")
+    workers: AbstractWorkers
+    count: int = eqx.field(static=True)
+    split: bool = eqx.field(static=True)
+    combine: str = eqx.field(static=True)
 
-    def __check_init__(self):
-        if self.combine not in COMBINE:
-            raise InvalidInput(
-                "combine", f"unknown combination {self.combine!r}; use {', '.join(COMBINE)}"
-            )
+    def __init__(
+        self, workers: int, axis: Axis = "data", split: bool = False, combine: str = "sum"
+    ):
+        """K ``workers`` along ``axis``, a mesh axis or several; see the attributes.
 
-    @property
-    def axes(self) -> tuple[str, ...]:
-        return _axes(self.axis)
+        Raises:
+            InvalidInput: unknown ``combine``.
+        """
+        self.workers, self.count, self.split = _along(axis), workers, split
+        self.combine = one_of("combine", combine, COMBINE)
 
     def joint(self, space: AbstractSubspace) -> AbstractSubspace:
         if not isinstance(space, RandomSubspace):
             raise InvalidInput("exchange", "only random directions can be divided; use mean")
-        part = space.share(self.workers) if self.split else space
-        scale = 1.0 if self.combine == "sum" else self.workers**-0.5
-        return JointSubspace(part, self.workers, scale)
+        part = space.share(self.count) if self.split else space
+        scale = 1.0 if self.combine == "sum" else self.count**-0.5  # P stands twice in a step
+        return JointSubspace(part, self.count, scale)
 
     def mine(self, joint: AbstractSubspace) -> AbstractSubspace:
         assert isinstance(joint, JointSubspace)
-        return joint.part(self.number())
+        return joint.part(self.workers.number())
 
     def __call__(self, measured: Coords) -> Coords:
-        return self.gather(measured)
+        return self.workers.gather(measured)
 
     def trivial(self) -> bool:
         return False
@@ -219,5 +170,5 @@ class Gather(_OnAxis):
         return False
 
 
-def _axes(axis: Axis) -> tuple[str, ...]:
-    return (axis,) if isinstance(axis, str) else axis
+def _along(axis: Axis) -> AxisWorkers:
+    return AxisWorkers((axis,) if isinstance(axis, str) else axis)

@@ -13,31 +13,23 @@ from jaxtyping import PyTree
 from subspace.errors import InvalidInput
 from subspace.optim.estimators import AbstractEstimator, Backprop
 from subspace.optim.exchange import AbstractExchange, Alone
+from subspace.optim.feedback import Residual, missed, nothing_missed, with_missed
+from subspace.optim.workers import AbstractWorkers
 from subspace.spaces.base import AbstractSubspace, Coords
 
 _State = TypeVar("_State")
-
-
-class Residual(NamedTuple):
-    """What a worker's subspaces have missed so far, in the gradient's units: D numbers.
-
-    Leaves have the parameters' shapes behind an axis of workers, of length 1 within a worker. Only
-    the mean over workers matters for what is trained.
-    """
-
-    missed: PyTree
 
 
 class SubspaceState(NamedTuple):
     """What `in_subspace` carries from step to step.
 
     Attributes:
-        slope: what all workers agreed on in the last step: all that a step needs to be repeated.
+        agreed: what all workers agreed on in the last step: all that a step needs to be repeated.
     """
 
     space: AbstractSubspace
     coords: Coords
-    slope: Coords
+    agreed: Coords
     inner: optax.OptState
     residual: Residual | None = None
 
@@ -52,10 +44,10 @@ def in_subspace(
 ) -> optax.GradientTransformationExtraArgs:
     """Runs an Optax optimizer in the coordinates of a subspace.
 
-    One update: measure the slope (`estimator`), combine it with other workers' (`exchange`), let
-    ``inner`` step in coordinates, lift that step to the parameters, draw the next chart. ``inner``
-    sees an ordinary small problem: a line search gets ``value``, ``grad`` and ``value_fn`` in
-    coordinates too.
+    One update: measure the projected gradient (`estimator`), combine it with other workers'
+    (`exchange`), let ``inner`` step in coordinates, lift that step to the parameters, draw the next
+    chart. ``inner`` sees an ordinary small problem: a line search gets ``value``, ``grad`` and
+    ``value_fn`` in coordinates too.
 
     The inner state survives a redraw. State that refers to old directions (momentum) is of no use
     after one, so with a subspace that is redrawn keep momentum outside:
@@ -71,8 +63,8 @@ def in_subspace(
             ``P Pᵀ g``, with what is to be done with it outside, as in
             ``optax.chain(in_subspace(space, None), optax.sgd(lr))``. A filter draws the directions
             once where others draw them twice, and doesn't follow the coordinates.
-        estimator: how slopes are measured.
-        exchange: how workers combine them.
+        estimator: how the projected gradient is measured.
+        exchange: how workers combine what they measured.
         error_feedback: add to each gradient what the subspaces have missed of those before it,
             ``p = g + e``, step along ``P Pᵀ p``, keep ``e ← p - P Pᵀ p`` (Seide et al. 2014,
             Karimireddy et al. 2019). Then every part of a gradient is followed sooner or later, on
@@ -104,16 +96,19 @@ def in_subspace(
         **extra: Any,
     ) -> tuple[PyTree, SubspaceState]:
         space, coords, _, inner_state, residual = state
-        updates = _with_missed(updates, residual)
+        updates = with_missed(updates, residual)
         measured = estimator(exchange.mine(space), updates, params, value_fn)
         agreed = exchange(measured)
-        slope = estimator.shape(agreed)
+        gradient = estimator.shape(agreed)
         if residual is not None:
-            residual = _missed(updates, space.lift(measured))
+            residual = missed(updates, space.lift(measured))
         if value_fn is not None and params is not None:
-            extra |= {"value_fn": _chart(space, coords, params, value_fn, exchange), "grad": slope}
+            extra |= {
+                "value_fn": _chart(space, coords, params, value_fn, exchange.workers),
+                "grad": gradient,
+            }
         step: Any
-        step, inner_state = inner.update(slope, inner_state, coords, **extra)
+        step, inner_state = inner.update(gradient, inner_state, coords, **extra)
         moved: Any = optax.apply_updates(coords, step)
         next_space, next_coords = space.redraw(moved)
         lifted = space.lift(step)
@@ -135,19 +130,19 @@ def _filter(
     ) -> tuple[PyTree, SubspaceState]:
         del params, extra
         space, coords, _, inner, residual = state
-        wanted = _with_missed(updates, residual)
+        wanted = with_missed(updates, residual)
         if exchange.trivial():
-            slope, mine = space.filter(wanted)
+            agreed, mine = space.filter(wanted)
             followed = mine
         else:
             measured = exchange.mine(space).project(wanted)
-            slope = exchange(measured)
-            followed = space.lift(slope)
+            agreed = exchange(measured)
+            followed = space.lift(agreed)
             mine = space.lift(measured) if residual is not None else None
         if residual is not None:
-            residual = _missed(wanted, mine)
-        next_space, _ = space.redraw(slope)
-        return followed, SubspaceState(next_space, coords, slope, inner, residual)
+            residual = missed(wanted, mine)
+        next_space, _ = space.redraw(agreed)  # the step from 0, as coordinates aren't followed
+        return followed, SubspaceState(next_space, coords, agreed, inner, residual)
 
     return optax.GradientTransformationExtraArgs(init, update)  # pyright: ignore
 
@@ -161,20 +156,9 @@ def _start(
     """A first state that shares no array with the caller."""
     coords, residual = space.origin(), None
     if error_feedback:
-        zeros = jax.tree.map(lambda p: jnp.zeros((1, *p.shape), p.dtype), params)
-        residual = Residual(zeros)
+        residual = nothing_missed(params)
     state = SubspaceState(space, coords, coords, inner.init(coords), residual)
     return jax.tree.map(_apart, state)
-
-
-def _with_missed(updates: PyTree, residual: Residual | None) -> PyTree:
-    if residual is None:
-        return updates
-    return jax.tree.map(lambda g, e: g + e[0], updates, residual.missed)
-
-
-def _missed(wanted: PyTree, followed: PyTree) -> Residual:
-    return Residual(jax.tree.map(lambda p, u: (p - u)[None], wanted, followed))
 
 
 def _apart(leaf: Any) -> Any:
@@ -188,7 +172,7 @@ def _chart(
     coords: Coords,
     params: PyTree,
     value_fn: Callable[..., Any],
-    exchange: AbstractExchange,
+    workers: AbstractWorkers,
 ) -> Callable[[Coords], Any]:
     """The loss as a function of coordinates, ``z -> L(params + P (z - coords))``.
 
@@ -200,11 +184,11 @@ def _chart(
     def shared(z: Coords) -> Coords:
         return z
 
-    shared.defvjp(lambda z: (z, None), lambda _, slope: (exchange.mean(slope),))
+    shared.defvjp(lambda z: (z, None), lambda _, cotangent: (workers.mean(cotangent),))
 
     def value(z: Coords) -> Any:
         step = space.lift(jax.tree.map(jnp.subtract, shared(z), coords))
-        return exchange.mean(value_fn(optax.apply_updates(params, step)))
+        return workers.mean(value_fn(optax.apply_updates(params, step)))
 
     return value
 

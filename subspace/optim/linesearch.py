@@ -10,7 +10,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Int, PyTree
 
-from subspace.errors import InvalidInput
+from subspace.errors import one_of
 from subspace.optim.in_subspace import find_state
 
 ON_FAILURE = ("stay", "paper")
@@ -41,8 +41,7 @@ def backtracking(
     Raises:
         InvalidInput: unknown ``on_failure``.
     """
-    if on_failure not in ON_FAILURE:
-        raise InvalidInput("on_failure", f"unknown {on_failure!r}; use {' or '.join(ON_FAILURE)}")
+    one_of("on_failure", on_failure, ON_FAILURE)
     search = optax.scale_by_backtracking_linesearch(
         max_backtracking_steps=max_trials - 1,
         slope_rtol=decrease,
@@ -60,6 +59,8 @@ def backtracking(
     ) -> tuple[PyTree, BacktrackingState]:
         needed = {name: extra[name] for name in ("value", "grad", "value_fn")}
         found: Any
+        # its own state would carry the last step size on, and from 0, after a loss that was never
+        # finite, no search recovers
         scaled, found = search.update(updates, search.init(params), params, **needed)
         failed = ~(found.info.decrease_error <= 0)
         if on_failure == "stay":

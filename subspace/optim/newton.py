@@ -42,15 +42,16 @@ def scale_by_newton(*, damping: float = 1e-3) -> optax.GradientTransformationExt
         del extra
         if params is None or value_fn is None:
             raise ValueError("scale_by_newton needs `params` and `value_fn`")
-        slope, unravel = ravel_pytree(updates)
+        gradient, unravel = ravel_pytree(updates)
         here, _ = ravel_pytree(params)
-        gradient = jax.grad(lambda z: value_fn(unravel(z)))
+        gradient_at = jax.grad(lambda z: value_fn(unravel(z)))
         along = jnp.eye(here.size, dtype=here.dtype)
-        hessian = jax.lax.map(lambda v: jax.jvp(gradient, (here,), (v,))[1], along)
+        hessian = jax.lax.map(lambda v: jax.jvp(gradient_at, (here,), (v,))[1], along)
         values, vectors = jnp.linalg.eigh((hessian + hessian.T) / 2)
         curvature = jnp.abs(values)
-        shift = jnp.maximum(damping * jnp.max(curvature), jnp.finfo(here.dtype).tiny)
-        return unravel(vectors @ ((vectors.T @ slope) / (curvature + shift))), state
+        shift = damping * jnp.max(curvature)
+        shift = jnp.maximum(shift, jnp.finfo(here.dtype).tiny)  # a flat loss has no curvature
+        return unravel(vectors @ ((vectors.T @ gradient) / (curvature + shift))), state
 
     def init(params: PyTree) -> optax.EmptyState:
         del params

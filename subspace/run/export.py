@@ -122,10 +122,10 @@ def _described(
     """The coordinates, or those of every step, that make the weights."""
     space = _fixed_space(trainer)
     if space is None:
-        slopes = all_slopes(trainer, folder, stop=step)
-        if sum(len(rows) for rows in slopes) < step:
+        logged = logged_coordinates(trainer, folder, stop=step)
+        if sum(len(rows) for rows in logged) < step:
             raise InvalidInput("run", "its coordinates are cut short; use --whole")
-        return {f"{_STEPS}{index}": rows for index, rows in enumerate(slopes)}
+        return {f"{_STEPS}{index}": rows for index, rows in enumerate(logged)}
     moved = jax.tree.map(jnp.subtract, weights.params, trainer.weights.params)
     coords, left = _coordinates(space, moved)
     if not left <= _LEFT:

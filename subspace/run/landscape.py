@@ -50,7 +50,7 @@ def orthogonality(
 ) -> Float[np.ndarray, " pairs"]:
     """|cosine| of pairs of independent directions of ``size`` entries (RBD, figure B.8).
 
-    That of isotropic ones is √(2/(π size)) in the mean.
+    `isotropic_cosine` is what it would be of isotropic ones.
 
     Raises:
         InvalidInput: an unknown basis, or a size or number of pairs below 1.
@@ -59,6 +59,11 @@ def orthogonality(
         raise InvalidInput("size", f"must be at least 1, got {size}")
     rows = np.stack(directions(jnp.zeros(size), basis, 2 * pairs, seed)).astype(np.float64)
     return np.abs(np.sum(rows[::2] * rows[1::2], axis=1))
+
+
+def isotropic_cosine(size: int) -> float:
+    """√(2/(πn)): the mean |cosine| of two uniform directions of n entries, for large n."""
+    return math.sqrt(2 / (math.pi * size))
 
 
 def losses_along(

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar, final
+from typing import Any, final
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
 from subspace.errors import InvalidInput, in_phase
-from subspace.optim.exchange import AbstractExchange, OneWorker
+from subspace.optim.exchange import AbstractExchange
 from subspace.optim.in_subspace import subspace_state
 from subspace.run.execute import load
 from subspace.spaces.base import AbstractSubspace, Coords
@@ -26,8 +26,6 @@ from subspace.store.folder import RunFolder, check_new_file
 from subspace.store.source import read_source
 from subspace.train.running import PlacedPhase, dimensions
 from subspace.train.trainer import Trainer
-
-_T = TypeVar("_T", bound=Any)
 
 
 def replay(
@@ -61,8 +59,8 @@ def replay(
     if out is not None:
         check_new_file(out, ".npz")
     trainer = at_its_start(folder, data_dir)
-    slopes = all_slopes(trainer, folder)
-    logged = sum(len(rows) for rows in slopes)
+    coordinates = logged_coordinates(trainer, folder)
+    logged = sum(len(rows) for rows in coordinates)
     at = logged if step is None else min(step, logged)
     checkpoints = Checkpoints(folder.checkpoints)
     try:
@@ -70,7 +68,7 @@ def replay(
         stops = sorted({at, *(s for s in saved if verify and s <= at)})
         gaps: dict[int, float] = {}
         params: PyTree = None
-        for stop, params in _path(trainer, slopes, stops):
+        for stop, params in _path(trainer, coordinates, stops):
             if verify and stop in saved:
                 gaps[stop] = _largest_gap(params, checkpoints.read(stop)[0])
     finally:
@@ -104,13 +102,13 @@ def at_its_start(folder: RunFolder, data_dir: str | None) -> Trainer:
     return Trainer(config, load(config), lambda fresh: read_source(config, fresh, None))
 
 
-def parameters(trainer: Trainer, slopes: Sequence[Float[np.ndarray, "_ _"]]) -> PyTree:
+def parameters(trainer: Trainer, coordinates: Sequence[Float[np.ndarray, "_ _"]]) -> PyTree:
     """The parameters after all these steps, phase by phase."""
-    ((_, params),) = _path(trainer, slopes, [sum(len(rows) for rows in slopes)])
+    ((_, params),) = _path(trainer, coordinates, [sum(len(rows) for rows in coordinates)])
     return params
 
 
-def all_slopes(
+def logged_coordinates(
     trainer: Trainer, folder: RunFolder, stop: int | None = None
 ) -> list[Float[np.ndarray, "_ _"]]:
     """The coordinates of every phase, up to a step or the first record that isn't whole."""
@@ -131,7 +129,7 @@ def all_slopes(
 
 
 def _path(
-    trainer: Trainer, slopes: Sequence[Float[np.ndarray, "_ _"]], stops: Sequence[int]
+    trainer: Trainer, coordinates: Sequence[Float[np.ndarray, "_ _"]], stops: Sequence[int]
 ) -> Iterator[tuple[int, PyTree]]:
     """The parameters at some steps, in order; they are valid until the next ones are asked for."""
     params, done, waiting = trainer.weights.params, 0, list(stops)
@@ -156,7 +154,7 @@ def _replay_step(trainer: Trainer, place: PlacedPhase) -> tuple[Any, Any]:
     init = trainer.optimizer(place, target, exchange).init
     state = subspace_state(jax.eval_shape(init, target))
     assert state is not None
-    unravel = ravel_pytree(jax.tree.map(lambda z: jnp.zeros(z.shape, z.dtype), state.slope))[1]
+    unravel = ravel_pytree(jax.tree.map(lambda z: jnp.zeros(z.shape, z.dtype), state.agreed))[1]
 
     def step(params: PyTree, state: Any, slope: Float[Array, " d"]) -> tuple[PyTree, Any]:
         known = trainer.optimizer(place, target, _Agreed(exchange, unravel(slope)))
@@ -168,9 +166,10 @@ def _replay_step(trainer: Trainer, place: PlacedPhase) -> tuple[Any, Any]:
 
 
 @final
-class _Agreed(OneWorker):
+class _Agreed(AbstractExchange):
     """Another exchange, where what all agreed on is known and nobody measures."""
 
+    workers: AbstractWorkers
     exchange: AbstractExchange
     agreed: Coords
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, prod
@@ -9,12 +10,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.tree_util import KeyPath
 from jaxtyping import Array, Float, PyTree
 
-from subspace.errors import InvalidInput
+from subspace.errors import InvalidInput, one_of
 
 Label = Callable[[str, Any], str | None]
 """(path of a leaf such as ``"hidden/weight"``, the leaf) -> its compartment; None freezes it."""
+
+DIVISIONS = ("whole", "layer", "leaf", "even:K")
 
 ALLOCATIONS = {
     "same": "dim dimensions in each compartment",
@@ -93,12 +97,11 @@ def divide(params: PyTree, compartments: str | Label | Partition = "whole") -> P
     if isinstance(compartments, Partition):
         return compartments
     named, treedef = jax.tree_util.tree_flatten_with_path(params)
-    paths = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in named]
-    leaves = tuple(_shape_of(path, leaf) for path, (_, leaf) in zip(paths, named, strict=True))
-    label, count = _rule(compartments)
+    paths = [path for path, _ in named]
+    leaves = tuple(_shape_of(path, leaf) for path, leaf in named)
+    names, count = _labels(compartments, paths, leaves)
     groups: dict[str, list[int]] = {}
-    for i, path in enumerate(paths):
-        name = label(path, leaves[i])
+    for i, name in enumerate(names):
         if name is not None and prod(leaves[i].shape) > 0:
             groups.setdefault(name, []).append(i)
     if not groups:
@@ -110,33 +113,47 @@ def divide(params: PyTree, compartments: str | Label | Partition = "whole") -> P
     return Partition(treedef, leaves, tuple(cut))
 
 
-def _shape_of(path: str, leaf: Any) -> jax.ShapeDtypeStruct:
+def _shape_of(path: KeyPath, leaf: Any) -> jax.ShapeDtypeStruct:
     if not (hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jnp.floating)):
         raise TypeError(
-            f"params[{path!r}] is {type(leaf).__name__}, not a floating-point array; filter the "
-            "tree first, for example with equinox.filter(model, equinox.is_inexact_array)"
+            f"params[{_short(path)!r}] is {type(leaf).__name__}, not a floating-point array; "
+            "filter the tree first, for example with "
+            "equinox.filter(model, equinox.is_inexact_array)"
         )
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
 
 
-def _rule(compartments: str | Label) -> tuple[Label, int]:
-    """The label function of a named division, and into how many slices each group is cut."""
+def _labels(
+    compartments: str | Label, paths: Sequence[KeyPath], leaves: Sequence[jax.ShapeDtypeStruct]
+) -> tuple[list[str | None], int]:
+    """The group of each leaf by a named division, and into how many slices each group is cut."""
     if callable(compartments):
-        return compartments, 1
+        each = zip(paths, leaves, strict=True)
+        return [compartments(_short(path), leaf) for path, leaf in each], 1
     kind, _, count = compartments.partition(":")
-    if kind == "even" and count.isdecimal() and int(count) > 0:
-        return lambda path, leaf: "whole", int(count)
-    rules: dict[str, Label] = {
-        "whole": lambda path, leaf: "whole",
-        "layer": lambda path, leaf: path.rpartition("/")[0] or "(top)",
-        "leaf": lambda path, leaf: path or "params",
-    }
-    if compartments in rules:
-        return rules[compartments], 1
-    raise InvalidInput(
-        "compartments",
-        f"unknown division {compartments!r}; use whole, layer, leaf or even:K with K ≥ 1",
-    )
+    if kind == "even" and count:
+        if not (count.isdecimal() and int(count) > 0):
+            raise InvalidInput("compartments", f"even:K is in K ≥ 1 slices, got K = {count}")
+        return ["whole" for _ in paths], int(count)
+    one_of("compartments", compartments, DIVISIONS)
+    if compartments == "layer":
+        return _names([path[:-1] for path in paths], "(top)"), 1
+    if compartments == "leaf":
+        return _names(paths, "params"), 1
+    return ["whole" for _ in paths], 1
+
+
+def _names(paths: Sequence[KeyPath], top: str) -> list[str | None]:
+    """A short name for each path, or the whole one where a key with a slash makes two alike."""
+    short = {path: _short(path) or top for path in paths}
+    count = Counter(short.values())
+    return [
+        short[path] if count[short[path]] == 1 else jax.tree_util.keystr(path) for path in paths
+    ]
+
+
+def _short(path: KeyPath) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
 def _slices(name: str, size: int, count: int) -> tuple[tuple[str, int], ...]:
@@ -157,18 +174,17 @@ def allocate(sizes: Mapping[str, int], dim: int, rule: str = "same") -> dict[str
     """
     if isinstance(dim, bool) or int(dim) != dim or dim < 1:
         raise InvalidInput("dim", f"must be a positive whole number, got {dim}")
+    one_of("allocate", rule, ALLOCATIONS)
     if rule == "same":
         dims = dict.fromkeys(sizes, int(dim))
     elif rule == "split":
         each, more = divmod(int(dim), len(sizes))
         dims = {name: each + (i < more) for i, name in enumerate(sizes)}
-    elif rule == "proportional":
+    else:
         total = sum(sizes.values())
         if dim > total:
             raise InvalidInput("dim", f"`dim={dim}` exceeds all {total} parameters; lower `dim`")
         dims = proportional(sizes, total / dim)
-    else:
-        raise InvalidInput("allocate", f"unknown rule {rule!r}; use {', '.join(ALLOCATIONS)}")
     for name, d in dims.items():
         if d < 1:
             raise InvalidInput(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any, final
 
 import equinox as eqx
@@ -15,8 +14,7 @@ from subspace.basis import get_basis
 from subspace.basis.base import AbstractBasis
 from subspace.errors import InvalidInput, one_of
 from subspace.spaces.base import AbstractSubspace, Coords
-from subspace.spaces.partition import Label, Partition, divide
-from subspace.spaces.partition import allocate as allocate_dims
+from subspace.spaces.partition import Label, Partition
 
 _WORKERS = 2**31  # no compartment's number
 
@@ -38,9 +36,7 @@ class RandomSubspace(AbstractSubspace):
     """
 
     basis: AbstractBasis
-    partition: Partition = eqx.field(static=True)
-    dims: tuple[int, ...] = eqx.field(static=True)
-    scales: tuple[float, ...] = eqx.field(static=True)
+    allotment: Allotment
     redraw_every: int | None = eqx.field(static=True)
     seed: UInt32[Array, ""]
     step: Int[Array, ""]
@@ -76,10 +72,9 @@ class RandomSubspace(AbstractSubspace):
             InvalidInput: an argument that can't be used; says which and what to do.
         """
         self.basis = get_basis(basis)
-        self.partition = divide(params, compartments)
-        sizes = self.partition.sizes
-        self.dims = tuple(allocate_dims(sizes, dim, allocate).values())
-        self.scales = _scales(scale, sizes, self.basis)
+        self.allotment = Allotment.of(
+            params, self.basis, dim=dim, compartments=compartments, rule=allocate, scale=scale
+        )
         if redraw_every is not None and redraw_every < 1:
             raise InvalidInput("redraw_every", f"must be at least 1 step, got {redraw_every}")
         self.redraw_every = redraw_every
@@ -92,11 +87,21 @@ class RandomSubspace(AbstractSubspace):
     @property
     def dimensions(self) -> int:
         """d: all coordinates together."""
-        return sum(self.dims)
+        return sum(self.allotment.dims)
+
+    @property
+    def partition(self) -> Partition:
+        """The compartments."""
+        return self.allotment.partition
 
     def drawn_by(self, worker: Int[Array, ""], scale: float = 1.0) -> RandomSubspace:
         """This subspace with directions of one worker's own, all ``scale`` times as long."""
-        return _replaced(self, worker=worker, scales=tuple(scale * have for have in self.scales))
+        return eqx.tree_at(
+            lambda s: (s.allotment, s.worker),
+            self,
+            (self.allotment.scaled(scale), worker),
+            is_leaf=_has_no_leaf,
+        )
 
     def share(self, count: int) -> RandomSubspace:
         """This subspace with 1/count of its dimensions.
@@ -104,39 +109,34 @@ class RandomSubspace(AbstractSubspace):
         Raises:
             InvalidInput: the dimensions of a compartment can't be divided so.
         """
-        for name, d in zip(self.partition.sizes, self.dims, strict=True):
-            if d % count:
-                raise InvalidInput(
-                    "dim",
-                    f"the {d} dimensions of compartment {name!r} can't be divided among {count} "
-                    f"workers; use a multiple of {count}",
-                )
-        return _replaced(self, dims=tuple(d // count for d in self.dims))
+        part = self.allotment.share(count)
+        return eqx.tree_at(lambda s: s.allotment, self, part, is_leaf=_has_no_leaf)
 
     def origin(self) -> Coords:
-        return {
-            name: jnp.zeros(d, jnp.float32)
-            for name, d in zip(self.partition.sizes, self.dims, strict=True)
-        }
+        return {name: jnp.zeros(d, jnp.float32) for name, d, _ in self.allotment.compartments()}
 
     def project(self, tree: PyTree) -> Coords:
         flats = self.partition.split(tree)
         return {
             name: np.float32(scale) * self.basis.project(key, flats[name], d)
-            for (name, d, scale), key in zip(self._compartments(), self._keys(), strict=True)
+            for (name, d, scale), key in zip(
+                self.allotment.compartments(), self._keys(), strict=True
+            )
         }
 
     def lift(self, coords: Coords) -> PyTree:
         sizes = self.partition.sizes
         flats = {
             name: np.float32(scale) * self.basis.lift(key, coords[name], sizes[name])
-            for (name, _, scale), key in zip(self._compartments(), self._keys(), strict=True)
+            for (name, _, scale), key in zip(
+                self.allotment.compartments(), self._keys(), strict=True
+            )
         }
         return self.partition.join(flats)
 
     def filter(self, tree: PyTree) -> tuple[Coords, PyTree]:
         flats, coords = self.partition.split(tree), {}
-        for (name, d, scale), key in zip(self._compartments(), self._keys(), strict=True):
+        for (name, d, scale), key in zip(self.allotment.compartments(), self._keys(), strict=True):
             z, flat = self.basis.filter(key, flats[name], d)
             coords[name], flats[name] = np.float32(scale) * z, np.float32(scale**2) * flat
         return coords, self.partition.join(flats)
@@ -150,15 +150,12 @@ class RandomSubspace(AbstractSubspace):
         fresh = moved.step % self.redraw_every == 0
         return moved, jax.tree.map(lambda z: jnp.where(fresh, jnp.zeros_like(z), z), coords)
 
-    def _compartments(self) -> list[tuple[str, int, float]]:
-        return list(zip(self.partition.sizes, self.dims, self.scales, strict=True))
-
     def _keys(self) -> list[Key[Array, ""]]:
-        draw = self.step // self.redraw_every if self.redraw_every else self.step
+        draw = self.step // self.redraw_every if self.redraw_every else self.step  # then always 0
         root = jax.random.fold_in(jax.random.key(self.seed, impl="threefry2x32"), draw)
         if self.worker is not None:
             root = jax.random.fold_in(jax.random.fold_in(root, _WORKERS), self.worker)
-        return [jax.random.fold_in(root, i) for i in range(len(self.dims))]
+        return [jax.random.fold_in(root, i) for i in range(len(self.allotment.dims))]
 
 
 def _replaced(space: RandomSubspace, **fields: Any) -> RandomSubspace:

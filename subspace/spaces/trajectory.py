@@ -196,6 +196,7 @@ def _principal(gram: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     centre = np.eye(count) - 1 / count
     values, vectors = np.linalg.eigh(centre @ gram @ centre)
     values, vectors = values[::-1], vectors[:, ::-1]
+    # what is smaller is rounding of the sums; t centred samples span t - 1 directions at most
     there = values > max(values[0], np.finfo(np.float64).tiny) * 1e-12
     there[count - 1] = False
     if not there.any():
@@ -205,6 +206,7 @@ def _principal(gram: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _orthonormal(samples: Float[np.ndarray, "t n"], weights: np.ndarray) -> np.ndarray:
     """Weights whose rows ``weightsᵀ W`` are orthonormal in float64, by a Cholesky factor."""
+    # eigenvectors are exact to rounding of the largest eigenvalue, rows divided by a small σ aren't
     gram = np.zeros((weights.shape[1], weights.shape[1]))
     for _, part in _centred(samples, _blocks(samples.shape[1])):
         rows = weights.T @ part

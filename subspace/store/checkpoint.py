@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
-import logging
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +15,7 @@ from jaxtyping import PyTree
 
 from subspace import distributed
 from subspace.errors import InvalidInput
+from subspace.store.quiet import QUIET
 
 _T = TypeVar("_T", bound=PyTree)
 
@@ -25,18 +24,21 @@ class Checkpoints:
     """The checkpoints of one run, by step; the newest ``keep`` stay.
 
     Saving copies the arrays and writes them in the background; an unfinished one is never taken
-    for a checkpoint.
+    for a checkpoint. Until it is closed, Orbax prints and logs nothing of its own.
     """
 
     def __init__(self, folder: Path, keep: int = 3):
         import orbax.checkpoint as ocp
 
-        logging.getLogger("absl").setLevel(logging.CRITICAL)  # what is damaged, restore() says
-        if not isinstance(sys.unraisablehook, _SilentOnLateWrites):
-            sys.unraisablehook = _SilentOnLateWrites(sys.unraisablehook)
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=True)
         self._folder, self._failed = folder, False
-        self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
+        self._open = True
+        QUIET.enter()
+        try:
+            self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
+        except BaseException:
+            QUIET.leave()
+            raise
 
     def steps(self) -> list[int]:
         return sorted(self._manager.all_steps())
@@ -90,6 +92,7 @@ class Checkpoints:
         """All arrays of a checkpoint by their names, and its JSON; raises if it isn't whole."""
         import orbax.checkpoint as ocp
 
+        # the JSON first: it names the arrays, each of which is to be read as NumPy's
         read: Any = self._manager.restore(
             step, args=ocp.args.Composite(meta=ocp.args.JsonRestore())
         )
@@ -117,9 +120,20 @@ class Checkpoints:
             self._manager.wait_until_finished()
 
     def close(self) -> None:
-        if not self._failed:  # or it would say so again
-            with self._writing():
-                self._manager.close()
+        """Ends all that was begun.
+
+        Raises:
+            OSError: what is still being written can't be.
+        """
+        if not self._open:
+            return
+        self._open = False
+        try:
+            if not self._failed:  # or it would say so again
+                with self._writing():
+                    self._manager.close()
+        finally:
+            QUIET.leave(late=self._failed)
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
@@ -132,19 +146,6 @@ class Checkpoints:
             number = getattr(error, "errno", None) or errno.EIO
             message = f"a checkpoint can't be written: {reason or error}; those before it stay"
             raise OSError(number, message, str(self._folder)) from error
-
-
-class _SilentOnLateWrites:
-    """For `sys.unraisablehook`: one failed write of an array closes Orbax's event loop, and those
-    still on their way would each print from a thread of their own that they found it closed."""
-
-    def __init__(self, before: Callable[[Any], object]):
-        self._before = before
-
-    def __call__(self, what: Any) -> None:
-        late = isinstance(what.exc_value, RuntimeError) and what.object is None
-        if not (late and str(what.exc_value) == "Event loop is closed"):
-            self._before(what)
 
 
 def named(tree: PyTree) -> dict[str, Any]:

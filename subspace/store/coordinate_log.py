@@ -28,13 +28,13 @@ class CoordinateLog:
 
     def __init__(self, file: Path, dimensions: int, first_step: int):
         self.file = file
-        self._record = np.dtype([("slope", "<f4", (dimensions,)), ("check", "<u4")])
+        self._record = np.dtype([("coordinates", "<f4", (dimensions,)), ("check", "<u4")])
         self._first_step = first_step
         self._waiting: list[Float[Array, " d"]] = []
 
-    def append(self, slope: Coords) -> None:
+    def append(self, coords: Coords) -> None:
         """Adds a step's; it is on disk after `flush`."""
-        self._waiting.append(_raveled(slope))
+        self._waiting.append(_raveled(coords))
         if len(self._waiting) == _AT_ONCE:
             self.flush()
 
@@ -43,8 +43,8 @@ class CoordinateLog:
         if not self._waiting:
             return
         records = np.zeros(len(self._waiting), self._record)
-        records["slope"] = np.stack([np.asarray(slope) for slope in self._waiting])
-        records["check"] = [zlib.crc32(slope.tobytes()) for slope in records["slope"]]
+        records["coordinates"] = np.stack([np.asarray(z) for z in self._waiting])
+        records["check"] = [zlib.crc32(z.tobytes()) for z in records["coordinates"]]
         self._waiting.clear()
         with self.file.open("ab") as file:
             file.write(records.tobytes())
@@ -72,14 +72,14 @@ class CoordinateLog:
     def read(self) -> Float[np.ndarray, "steps d"]:
         """The coordinates of every step up to the first record that isn't whole."""
         if not self.file.exists():
-            return np.zeros((0, *self._record["slope"].shape), np.float32)
+            return np.zeros((0, *self._record["coordinates"].shape), np.float32)
         held = self.file.read_bytes()
         records = np.frombuffer(held, self._record, len(held) // self._record.itemsize)
-        good = [zlib.crc32(r["slope"].tobytes()) == r["check"] for r in records]
-        return records["slope"][: good.index(False) if False in good else len(good)]
+        good = [zlib.crc32(r["coordinates"].tobytes()) == r["check"] for r in records]
+        return records["coordinates"][: good.index(False) if False in good else len(good)]
 
 
 @jax.jit
-def _raveled(slope: Coords) -> Float[Array, " d"]:
+def _raveled(coords: Coords) -> Float[Array, " d"]:
     """In one array of its own, as the next step takes the optimizer's."""
-    return ravel_pytree(slope)[0]
+    return ravel_pytree(coords)[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,7 +55,7 @@ def _orthogonality(plan: Plan, out: Path, callback: StudyCallback) -> Table:
             name: [float(orthogonality(name, size, pairs).mean()) for size in sizes]
             for name in BASES
         }
-    expected = [math.sqrt(2 / (math.pi * size)) for size in sizes]
+    expected = [isotropic_cosine(size) for size in sizes]
     figure = new_figure(6, 4)
     panel = figure.add_subplot()
     for name, cosines in found.items():
@@ -98,7 +97,7 @@ def _landscape(plan: Plan, out: Path, callback: StudyCallback) -> Table:
                 band(panel, distances, losses, name)
                 rise = losses[:, [0, -1]].mean() - losses[:, len(distances) // 2].mean()
                 row = [labels["model"], labels["dataset"], str(labels["x"]), name]
-                rows.append([*row, f"{losses[:, len(distances) // 2].mean():.4f}", f"{rise:.4f}"])
+                rows.append([*row, f"{along.here:.4f}", f"{along.rise:.4f}"])
     panels[0, 0].legend(fontsize="small")
     write_figure(figure, out / "figure.png", "loss along random directions")
     header = ["model", "dataset", "epoch", "directions", "loss", "rise at distance 2"]

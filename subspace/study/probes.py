@@ -17,7 +17,7 @@ from subspace.plots import new_figure, write_figure
 from subspace.run.landscape import correlations, losses_along, orthogonality
 from subspace.store.folder import RunFolder
 from subspace.store.weights import Weights
-from subspace.study.figure import band
+from subspace.study.directions import landscape
 from subspace.study.table import Table
 from subspace.train.trainer import Trainer
 
@@ -83,13 +83,20 @@ def _landscape(trainer: Trainer, weights: Weights, look: Look, panel) -> Table:
     split = trainer.dataset.train
     part = take(split, slice(look.examples))
     distances = np.linspace(-look.radius, look.radius, 21)
-    rows = []
-    for name in look.bases:
-        losses = losses_along(trainer, weights, part, name, distances, look.directions, look.seed)
-        band(panel, distances, losses, name)
-        middle, ends = losses[:, len(distances) // 2].mean(), losses[:, [0, -1]]
-        figures = f"{ends.mean() - middle:+.4f}", f"{(ends - middle).std():.4f}"
-        rows.append([name, f"{middle:.4f}", *figures])
+    found = landscape(
+        panel,
+        trainer,
+        weights,
+        look.bases,
+        distances,
+        count=look.directions,
+        examples=look.examples,
+        seed=look.seed,
+    )
+    rows = [
+        [name, f"{along.here:.4f}", f"{along.rise:+.4f}", f"{along.ends.std():.4f}"]
+        for name, along in found.items()
+    ]
     header = ["directions", "loss here", f"rise at distance {look.radius:g}", "std"]
     note = f"{look.directions} unit directions each way, {len(part.targets)} training examples."
     return Table("", header, rows, [note])
@@ -121,7 +128,7 @@ def _correlation(trainer: Trainer, weights: Weights, look: Look, panel) -> Table
 
 def _orthogonality(trainer: Trainer, weights: Weights, look: Look, panel) -> Table:
     total = trainer.parameters
-    expected = math.sqrt(2 / (math.pi * total))
+    expected = isotropic_cosine(total)
     rows = []
     for name in look.bases:
         cosines = np.sort(orthogonality(name, total, look.directions, look.seed))

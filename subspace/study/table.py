@@ -11,12 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from subspace.data.same import images_of
 from subspace.store.folder import replace_text
 from subspace.study.cell import Result
 from subspace.tasks import Metric
-
-_SAME = {"cifar10_jpeg": "cifar10"}
-"""Datasets beside which another one's published results are put, with a note."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +121,7 @@ def rows(
     header += [*(f"{split}{unit}" for split in _SPLITS), "n"]
     lines = []
     for (model, dataset, variant), group in grouped(results).items():
-        theirs = published.get((model, _SAME.get(dataset, dataset), variant), "–")
+        theirs = published.get((model, images_of(dataset), variant), "–")
         first: dict[str, Any] = next((r.summary for r in group if r.summary), {})
         line = [model, dataset, variant, _number(first.get("dimensions"))]
         line += [_number(first.get("learning_rate")), theirs.replace("±", " ± ")]

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from subspace.errors import InvalidInput, lookup
+from subspace.errors import InvalidInput, lookup, one_of
 from subspace.models import MODELS
 from subspace.store.folder import write_json
 from subspace.study.cell import Cell, slug
@@ -49,8 +49,7 @@ class Plan:
         Raises:
             InvalidInput: an unknown budget, or a number that is not positive.
         """
-        if budget not in BUDGETS:
-            raise InvalidInput("budget", f"unknown {budget!r}; use {' or '.join(BUDGETS)}")
+        one_of("budget", budget, BUDGETS)
         fields = {"seeds": 3, **full}
         if budget == "quick":
             fields |= {"epochs": 3, "seeds": 2, "datasets": ("digits",), "models": ("fc",), **quick}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from subspace.config.run import RunConfig
-from subspace.errors import InvalidInput
+from subspace.errors import InvalidInput, one_of
 from subspace.plots import new_figure, write_figure
 from subspace.store import tuned
 from subspace.store.folder import write_json
@@ -46,10 +46,7 @@ class Search:
             raise InvalidInput("low", f"{self.low} is above the highest exponent, {self.high}")
         if self.epochs < 1:
             raise InvalidInput("epochs", f"must be at least 1, got {self.epochs}")
-        if self.strategy not in STRATEGIES:
-            raise InvalidInput(
-                "strategy", f"unknown {self.strategy!r}; use {' or '.join(STRATEGIES)}"
-            )
+        one_of("strategy", self.strategy, STRATEGIES)
 
     def rungs(self) -> list[int]:
         """Epochs of each round."""

@@ -79,9 +79,9 @@ def expected(method: Method, params: PyTree) -> dict[str, float]:
 
 
 def condition(opt_state: optax.OptState) -> float | None:
-    """The condition number of BFGS's B; None for other methods, infinite if it is singular."""
+    """The condition number of BFGS's H; None for other methods, infinite if it is singular."""
     found = find_state(opt_state, BFGSState)
-    return None if found is None else float(np.linalg.cond(np.asarray(found.inverse)))
+    return None if found is None else float(np.linalg.cond(np.asarray(found.h)))
 
 
 def mean_diagnostics(records: Sequence[Mapping[str, Any]]) -> dict[str, float]:

@@ -15,7 +15,7 @@ OPTIONS: list[tuple[str, tuple[str, ...]]] = [
     ("run rbd --sigma 1", ("--sigma: ", "does not apply to rbd")),
     ("run rbd --basis hadamrd", ("--basis: ", "did you mean 'hadamard'")),
     ("run rbd --model vgg", ("--model: ", "fc, cnn, resnet8, resnet32")),
-    ("run rbd --compartments odd", ("--compartments: ", "whole, layer, leaf or even:K")),
+    ("run rbd --compartments odd", ("--compartments: ", "whole, layer, leaf, even:K")),
     ("run rbd --compartments even:0", ("--compartments: ", "even:K")),
     ("run rbd --allocate most", ("--allocate: ", "same, split, proportional")),
     ("run rbd --scale big", ("--scale: ", "unit, paper")),

@@ -117,7 +117,7 @@ def test_a_study_takes_tuned_rates_and_warns_of_others(cli: Cli, tmp_path: Path)
         (["tune"], "say which"),
         (["tune", "sdg"], "did you mean 'sgd'"),
         (["tune", "sgd", "--low", 3, "--high", 1], "--low"),
-        (["tune", "sgd", "--strategy", "random"], "halving or grid"),
+        (["tune", "sgd", "--strategy", "random"], "choose from: halving, grid"),
         (["tune", "sgd", "--validation", 0], "--validation"),
         (["tune", "pbfgs"], "trajectory"),
         (["tune", "sgd", "--lr", 1], "No such option: --lr"),

@@ -75,8 +75,8 @@ def test_the_inner_optimizer_sees_the_chart_of_the_loss():
         at, step = params["whole"], SPACE.lift({"whole": jnp.full(9, 0.1)})
         there = bowl(optax.apply_updates(START, step))
         here = value_fn(params) - value
-        slope = jax.grad(value_fn)(params)["whole"] - grad["whole"]
-        return updates, (here, slope, value_fn({"whole": at + 0.1}) - there)
+        gradient = jax.grad(value_fn)(params)["whole"] - grad["whole"]
+        return updates, (here, gradient, value_fn({"whole": at + 0.1}) - there)
 
     spy = optax.GradientTransformationExtraArgs(lambda coords: (), gaps)  # pyright: ignore
     optimizer = in_subspace(SPACE, spy)

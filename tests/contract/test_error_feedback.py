@@ -79,7 +79,7 @@ def test_residuals_for_another_number_of_workers_keep_their_mean():
     assert more["b"].shape == (3,)
 
 
-def test_a_probe_without_gradients_is_refused():
+def test_an_estimator_without_gradients_is_refused():
     with pytest.raises(InvalidInput, match="error_feedback"):
         in_subspace(
             RandomSubspace(START, dim=9), optax.sgd(0.1), estimator=Evolution(), error_feedback=True

@@ -18,16 +18,16 @@ def bent(params):
     return sum(jnp.sum(jnp.cosh(leaf)) for leaf in jax.tree.leaves(params))
 
 
-def slopes(estimator, loss=bent):
+def measured(estimator, loss=bent):
     grads = jax.grad(bent)(START)
     measure = jax.jit(lambda g: estimator.shape(estimator(SPACE, g, START, loss)))
     return np.asarray(measure(grads)["whole"])
 
 
-def test_antithetic_unshaped_slopes_tend_to_backprop_with_the_square_of_sigma():
-    exact = slopes(Backprop())
+def test_antithetic_unshaped_coordinates_tend_to_backprop_with_the_square_of_sigma():
+    exact = measured(Backprop())
     coarse, fine = (
-        np.abs(slopes(Evolution(sigma=sigma, antithetic=True)) - exact).max()
+        np.abs(measured(Evolution(sigma=sigma, antithetic=True)) - exact).max()
         for sigma in (0.125, 0.03125)
     )
     # the error is σ²/6 times a third derivative: 16 times smaller, up to higher orders
@@ -35,19 +35,19 @@ def test_antithetic_unshaped_slopes_tend_to_backprop_with_the_square_of_sigma():
     assert fine < 0.01 * np.abs(exact).max()
 
 
-def test_one_sided_slopes_tend_to_backprop_with_sigma():
-    exact = slopes(Backprop())
+def test_one_sided_coordinates_tend_to_backprop_with_sigma():
+    exact = measured(Backprop())
     coarse, fine = (
-        np.abs(slopes(Evolution(sigma=sigma, antithetic=False)) - exact).max()
+        np.abs(measured(Evolution(sigma=sigma, antithetic=False)) - exact).max()
         for sigma in (0.0625, 0.015625)
     )
     assert 3 < coarse / fine < 5
 
 
 def test_shaping_keeps_the_order_and_fixes_the_scale():
-    plain = slopes(Evolution(sigma=0.1))
-    ranks = slopes(Evolution(sigma=0.1, shaping="ranks")) * 0.1 * 9
-    scores = slopes(Evolution(sigma=0.1, shaping="normalise")) * 0.1 * 9
+    plain = measured(Evolution(sigma=0.1))
+    ranks = measured(Evolution(sigma=0.1, shaping="ranks")) * 0.1 * 9
+    scores = measured(Evolution(sigma=0.1, shaping="normalise")) * 0.1 * 9
     np.testing.assert_allclose(np.sort(ranks), np.arange(9) / 8 - 0.5, atol=1e-6)
     np.testing.assert_array_equal(np.argsort(ranks), np.argsort(plain))
     np.testing.assert_allclose((scores.mean(), scores.std()), (0, 1), atol=1e-3)
@@ -55,7 +55,7 @@ def test_shaping_keeps_the_order_and_fixes_the_scale():
 
 
 def test_chunks_make_no_difference():
-    few, all_at_once = (slopes(Evolution(sigma=0.0625, chunk=chunk)) for chunk in (2, 9))
+    few, all_at_once = (measured(Evolution(sigma=0.0625, chunk=chunk)) for chunk in (2, 9))
     # rounding of losses near 70 makes 70 · 2⁻²³ / (2 · 0.0625 √61), about 1e-5
     np.testing.assert_allclose(few, all_at_once, atol=5e-5)
 
@@ -99,9 +99,9 @@ def test_separate_batches_measure_each_direction_on_its_share():
         return weights[index] * bent(params)
 
     estimator = Evolution(sigma=0.01, antithetic=True, separate_batches=True)
-    expected = slopes(Evolution(sigma=0.01, antithetic=True)) * np.asarray(weights)
+    expected = measured(Evolution(sigma=0.01, antithetic=True)) * np.asarray(weights)
     # rounding of losses near 9 · 100 is the larger error
-    np.testing.assert_allclose(slopes(estimator, shared), expected, atol=0.02)
+    np.testing.assert_allclose(measured(estimator, shared), expected, atol=0.02)
 
 
 def test_nes_without_a_loss_function_says_what_it_needs():

@@ -139,5 +139,5 @@ def test_what_cannot_be_divided_says_so():
         rbd(START, 0.1, dim=5, compartments="even:2", exchange=Gather(2, split=True))
     with pytest.raises(InvalidInput, match="directions that all workers share"):
         rbd(START, 0.1, dim=5, error_feedback=True, exchange=Gather(2))
-    with pytest.raises(InvalidInput, match="use sum, mean"):
+    with pytest.raises(InvalidInput, match="choose from: sum, mean"):
         Gather(2, combine="median")

@@ -66,7 +66,12 @@ def test_proportional_is_even_at_least_ten_and_never_more_than_there_is():
         (11, "same", "dim", r"`dim=11` exceeds compartment 'b' \(10 parameters\); lower `dim`"),
         (1, "split", "dim", "less than one for each of 2 compartments"),
         (30, "split", "dim", r"`dim=15` exceeds compartment 'b'"),
-        (4, "equal", "allocate", "unknown rule 'equal'; use same, split, proportional"),
+        (
+            4,
+            "equal",
+            "allocate",
+            "unknown allocate 'equal'; choose from: same, split, proportional",
+        ),
     ],
 )
 def test_dims_that_do_not_fit_name_the_field_and_the_remedy(dim, rule, field, says):

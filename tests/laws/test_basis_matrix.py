@@ -86,7 +86,7 @@ def test_hadamard_with_all_its_rows_is_orthogonal(n):
 def test_hadamard_spreads_a_single_parameter_over_the_rows():
     n, one = 65_537, np.eye(1, 65_537, 40_000, dtype=np.float32)[0]
     project = jax.jit(basis("hadamard").project, static_argnums=2)
-    slopes = np.asarray(project(key(0), jnp.asarray(one), n - 1))
+    z = np.asarray(project(key(0), jnp.asarray(one), n - 1))
     # of unit norm over 65,536 coordinates: flat would be 1/256 in each
-    assert np.abs(slopes).max() < 20 / 256
-    assert np.mean(slopes != 0) > 0.9
+    assert np.abs(z).max() < 20 / 256
+    assert np.mean(z != 0) > 0.9

@@ -13,10 +13,10 @@ from jax import lax
 from subspace.errors import InvalidInput
 from subspace.models import Conv, Dense
 from subspace.natural.capture import Rows, as_matrix, capture, from_matrix, layers
-from subspace.natural.curvature import LowRank
-from subspace.natural.lowrank import Kept, factor, keep, kernel, precondition
-from subspace.natural.memory import Remembering
-from subspace.optim.exchange import Alone, Mean
+from subspace.natural.curvature import Seen
+from subspace.natural.lowrank import Kept, LowRank, factor, keep, kernel, precondition
+from subspace.natural.memory import Memory
+from subspace.optim.workers import AxisWorkers, OneWorker
 
 N, CLASSES = 12, 3
 
@@ -224,7 +224,7 @@ def test_workers_keep_what_one_would(kind, count, workers):
     alone = keep(kind, rows, count, key)
 
     def worker(share):
-        return keep(kind, share, count, key, Mean("workers"))
+        return keep(kind, share, count, key, AxisWorkers(("workers",)))
 
     found = jax.vmap(worker, axis_name="workers")(shares)
     for i in range(workers):
@@ -246,33 +246,38 @@ def test_bad_input(kind, count):
 
 
 @pytest.mark.parametrize("memory", [1, 3])
-def test_a_memory_inverts_the_mean_of_its_renewals_fisher_matrices(memory):
+def test_a_memory_inverts_the_mean_of_its_refreshes_fisher_matrices(memory):
     """Those that there are, then the last ones; all rows are kept, so that each is exact."""
-    curvature = Remembering(LowRank(10.0, "kid", N, N), memory)
-    state, gradient = curvature.start(5, 4), jnp.ones((5, 4))
+    curvature = Memory(LowRank(10.0, "kid", N, N), memory)
+    state, gradient = curvature.first_factor(5, 4), jnp.ones((5, 4))
     batches = [random_rows(seed=seed) for seed in range(5)]
-    refresh = jax.jit(curvature.refresh, static_argnums=4)
+
+    @jax.jit
+    def refresh(state, rows, key):
+        return curvature.next_factor(state, curvature.measure(Seen(rows, key, OneWorker())))
+
     for i, rows in enumerate(batches):
-        state = refresh(state, rows, jax.random.key(i), jnp.bool_(True), Alone())
+        state = refresh(state, rows, jax.random.key(i))
         last = batches[max(0, i + 1 - memory) : i + 1]
         exact = dense_inverse(Rows(*map(jnp.concatenate, zip(*last, strict=True))), gradient, 10.0)
-        step = curvature.step(state, gradient)
+        step = curvature.precondition(state, gradient)
         assert np.linalg.norm(step - exact) < 1e-4 * np.linalg.norm(exact)
 
 
-def test_a_memory_weighs_rows_as_their_renewals_did():
+def test_a_memory_weighs_rows_as_their_refreshes_did():
     """Of a few rows each, by KIS: F̂ is the mean of what single refreshes make of the same rows."""
     low_rank, root = LowRank(0.1, "kis", 4, N), jax.random.key(0)
-    keys, critical = [jax.random.fold_in(root, i) for i in range(2)], jnp.bool_(True)
-    curvature = Remembering(low_rank, 2)
-    state, fisher = curvature.start(5, 4), np.zeros((20, 20))
+    keys = [jax.random.fold_in(root, i) for i in range(2)]
+    curvature = Memory(low_rank, 2)
+    state, fisher = curvature.first_factor(5, 4), np.zeros((20, 20))
     for i, key in enumerate(keys):
-        state = curvature.refresh(state, random_rows(seed=i), key, critical, Alone())
-        rows, weigh = low_rank.keep(random_rows(seed=i), key, critical, Alone())
+        kept = curvature.measure(Seen(random_rows(seed=i), key, OneWorker()))
+        state = curvature.next_factor(state, kept)
+        rows, weigh = kept
         fisher += products(rows).T @ np.asarray(weigh.T @ weigh) @ products(rows) / N / 2
     gradient = np.arange(20.0, dtype=np.float32)
     exact = np.linalg.solve(fisher + 0.1 * np.eye(20), gradient).reshape(5, 4)
-    step = curvature.step(state, jnp.asarray(gradient).reshape(5, 4))
+    step = curvature.precondition(state, jnp.asarray(gradient).reshape(5, 4))
     assert np.linalg.norm(step - exact) < 1e-4 * np.linalg.norm(exact)
 
 

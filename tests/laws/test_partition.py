@@ -83,6 +83,20 @@ def test_compartments_are_named_after_layers_and_leaves():
     assert divide(TREES["nested"], "layer").sizes == {"0": 5, "1": 3, "2": 5}
 
 
+@pytest.mark.parametrize(
+    ("division", "sizes"),
+    [
+        ("leaf", {"['a']['b']['w']": 2, "['a/b']['w']": 3, "a/b/v": 4, "c": 5}),
+        ("layer", {"['a']['b']": 2, "['a/b']": 7, "(top)": 5}),
+    ],
+)
+def test_keys_with_a_slash_in_them_share_no_compartment_with_others(division, sizes):
+    tree = {"a": {"b": {"w": filled(2)}}, "a/b": {"w": filled(3), "v": filled(4)}, "c": filled(5)}
+    partition = divide(tree, division)
+    assert partition.sizes == sizes
+    same(partition.join(partition.split(tree)), tree)
+
+
 def test_even_slices_differ_by_one_at_most_and_keep_the_order():
     tree = {"a": filled(10), "b": filled(7, start=11.0)}
     partition = divide(tree, "even:5")
@@ -119,7 +133,7 @@ def test_another_tree_is_refused_and_both_are_shown():
 @pytest.mark.parametrize(
     ("division", "remedy"),
     [
-        ("layers", "use whole, layer, leaf or even:K"),
+        ("layers", "did you mean 'layer'. choose from: whole, layer, leaf, even:K"),
         ("even:0", "K ≥ 1"),
         ("even:x", "K ≥ 1"),
         ("even:-1", "K ≥ 1"),

@@ -104,11 +104,11 @@ def test_no_two_of_seed_redraw_compartment_and_row_share_a_direction():
 
 
 def test_seeds_of_the_whole_range_are_kept_apart():
-    slopes = [
+    projected = [
         flat(project(RandomSubspace(PARAMS, dim=4, basis="uniform", seed=seed), gradient()))
         for seed in (0, 1, 2**31, 2**32 - 1)
     ]
-    assert len(np.unique(np.stack(slopes), axis=0)) == 4
+    assert len(np.unique(np.stack(projected), axis=0)) == 4
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,0 +1,86 @@
+"""Workers: what those that share a step tell each other, as collectives."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from typing import Any, TypeVar, final
+
+import equinox as eqx
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Int
+
+_T = TypeVar("_T", bound=Any)
+
+
+class AbstractWorkers(eqx.Module):
+    """Those that take a step together. All of them call the same collectives in the same order."""
+
+    @abstractmethod
+    def count(self) -> int:
+        """How many there are."""
+
+    @abstractmethod
+    def number(self) -> Int[Array, ""]:
+        """This worker's place among them, from 0."""
+
+    @abstractmethod
+    def mean(self, values: _T) -> _T:
+        """The mean over workers of any pytree of arrays."""
+
+    @abstractmethod
+    def total(self, values: _T) -> _T:
+        """Their sum over workers."""
+
+    @abstractmethod
+    def gather(self, values: _T) -> _T:
+        """Every worker's arrays, the rows of one after those of another."""
+
+
+@final
+class OneWorker(AbstractWorkers):
+    """Nobody else: there is nothing to tell."""
+
+    def count(self) -> int:
+        return 1
+
+    def number(self) -> Int[Array, ""]:
+        return jnp.int32(0)
+
+    def mean(self, values: _T) -> _T:
+        return values
+
+    def total(self, values: _T) -> _T:
+        return values
+
+    def gather(self, values: _T) -> _T:
+        return values
+
+
+@final
+class AxisWorkers(AbstractWorkers):
+    """A worker at each place along a mesh axis, or several axes, of which some may be a `vmap`'s.
+
+    Attributes:
+        axes: their names, the slowest first.
+    """
+
+    axes: tuple[str, ...] = eqx.field(static=True)
+
+    def count(self) -> int:
+        return math.prod(map(lax.axis_size, self.axes))
+
+    def number(self) -> Int[Array, ""]:
+        return lax.axis_index(self.axes)
+
+    def mean(self, values: _T) -> _T:
+        return lax.pmean(values, self.axes)
+
+    def total(self, values: _T) -> _T:
+        return lax.psum(values, self.axes)
+
+    def gather(self, values: _T) -> _T:
+        for one in reversed(self.axes):  # one at a time: it may be that of a `vmap`
+            values = lax.all_gather(values, one, tiled=True)
+        return values
