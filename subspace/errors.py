@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import TypeVar
@@ -26,20 +26,20 @@ class InvalidInput(ValueError):
         super().__init__(f"{field}: {reason}")
 
 
-def lookup(field: str, name: str, table: Mapping[str, _T]) -> _T:
-    """``table[name]``, or an `InvalidInput` that suggests the nearest names and lists all."""
-    one_of(field, name, table)
-    return table[name]
+def lookup(field: str, name: _K, table: Mapping[_K, _T]) -> _T:
+    """``table[name]``, or an `InvalidInput` as `one_of`'s."""
+    return table[one_of(field, name, table)]
 
 
-def one_of(field: str, name: str, names: Iterable[str]) -> None:
-    """Raises an `InvalidInput` that suggests the nearest names and lists all, unless it is one."""
-    names = list(names)
+def one_of(field: str, name: _T, names: Collection[_T]) -> _T:
+    """The name, or an `InvalidInput` that suggests the nearest of these and lists all."""
+    words = {str(word).lower(): str(word) for word in names}
     if name in names:
-        return
-    near = get_close_matches(str(name), names, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    raise InvalidInput(field, f"unknown {field} {name!r}; {hint}choose from: {', '.join(names)}")
+        return name
+    near = get_close_matches(str(name).lower(), words, n=1)
+    hint = f"did you mean {words[near[0]]!r}? " if near else ""
+    known = ", ".join(words.values())
+    raise InvalidInput(field, f"unknown {field} {name!r}; {hint}choose from: {known}")
 
 
 @contextmanager

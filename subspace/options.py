@@ -12,7 +12,7 @@ import functools
 import math
 import os
 import types
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from subspace.errors import InvalidInput, one_of
@@ -43,7 +43,7 @@ class Option:
     least: int | float | None = None
     below: int | float | None = None
     most: int | float | None = None
-    choices: tuple[str, ...] | Callable[[], Iterable[str]] | None = None
+    choices: tuple[str, ...] | Callable[[], Collection[str]] | None = None
     read: Callable[[str], Any] | None = None
     flag: str | None = None
     shown: str | None = None

@@ -10,9 +10,12 @@ from jaxtyping import PyTree
 
 from subspace.methods.base import Context, Method, register, takes_fields_of
 from subspace.methods.schedule import momentum
-from subspace.natural.critical import Switch
-from subspace.natural.curvature import HYBRID, SELECTIONS, Kronecker, LowRank
-from subspace.natural.memory import Remembering
+from subspace.natural.critical import CriticalEpochs
+from subspace.natural.curvature import AbstractLayerwise
+from subspace.natural.hybrid import HYBRID, SELECTIONS, Hybrid
+from subspace.natural.kronecker import Kronecker
+from subspace.natural.lowrank import LowRank
+from subspace.natural.memory import Memory
 from subspace.natural.scale_by_curvature import scale_by_curvature
 from subspace.optim.exchange import AbstractExchange, Alone
 from subspace.optim.in_subspace import chain
@@ -65,20 +68,25 @@ class HyLo(Natural):
     )
 
     def build(self, target: PyTree, context: Context) -> optax.GradientTransformationExtraArgs:
-        count = max(1, round(self.rank * context.batch_size))
-        low_rank = LowRank(self.damping, self.selection, count, context.batch_size)
-        curvature = low_rank if self.memory == 1 else Remembering(low_rank, self.memory)
-        hybrid = self.selection == HYBRID
-        switch = Switch(context.steps, self.threshold, context.milestones) if hybrid else None
+        if self.selection == HYBRID:
+            criterion = CriticalEpochs(context.steps, self.threshold, context.milestones)
+            curvature = Hybrid(self._by("kid", context), self._by("kis", context), criterion)
+        else:
+            curvature = self._by(self.selection, context)
         natural = scale_by_curvature(
             target,
             curvature,
             refresh=self.refresh,
-            switch=switch,
             seed=context.seed,
             exchange=context.exchange,
         )
         return self.sgd(natural, context)
+
+    def _by(self, selection: str, context: Context) -> AbstractLayerwise:
+        """Curvature from the rows that a selection keeps."""
+        count = max(1, round(self.rank * context.batch_size))
+        low_rank = LowRank(self.damping, selection, count, context.batch_size)
+        return low_rank if self.memory == 1 else Memory(low_rank, self.memory)
 
 
 @register("sngd")
@@ -169,5 +177,5 @@ def kfac(
     exchange: AbstractExchange = Alone(),
     **options: Any,
 ) -> optax.GradientTransformationExtraArgs:
-    """K-FAC, see `subspace.natural.curvature.Kronecker`, then SGD; see `hylo`."""
+    """K-FAC, see `subspace.natural.kronecker.Kronecker`, then SGD; see `hylo`."""
     return KFAC(**options).build(params, Context(learning_rate, exchange=exchange))

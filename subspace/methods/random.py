@@ -18,9 +18,10 @@ from subspace.optim.exchange import AbstractExchange, Alone
 from subspace.optim.in_subspace import chain, in_subspace
 from subspace.optim.rbd_law import scale_by_rbd_law
 from subspace.options import option
+from subspace.spaces.allotment import SCALES
 from subspace.spaces.base import AbstractSubspace
 from subspace.spaces.partition import ALLOCATIONS, Label, Partition, allocate, divide
-from subspace.spaces.random import DIM, SCALES, RandomSubspace
+from subspace.spaces.random import DIM, RandomSubspace
 from subspace.spaces.recent import MOST_RECENT, RecentSubspace
 
 
@@ -177,7 +178,7 @@ class RBDInLaw(InCompartments):
         return sum(allocate(sizes, self.dim, self.allocate).values())
 
     def build(self, target: PyTree, context: Context) -> optax.GradientTransformationExtraArgs:
-        average = optax.stateless(lambda grads, params: context.exchange.mean(grads))
+        average = optax.stateless(lambda grads, params: context.exchange.workers.mean(grads))
         law = scale_by_rbd_law(
             target,
             dim=self.dim,
@@ -196,7 +197,7 @@ class SGD(Method):
     momentum: int | float = momentum()
 
     def build(self, target: PyTree, context: Context) -> optax.GradientTransformationExtraArgs:
-        average = optax.stateless(lambda grads, params: context.exchange.mean(grads))
+        average = optax.stateless(lambda grads, params: context.exchange.workers.mean(grads))
         return chain(average, optax.sgd(context.learning_rate, self.momentum or None))
 
 

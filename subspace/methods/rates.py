@@ -67,7 +67,7 @@ EPOCHS = {"digits": 30}
 def learning_rate(method: str, model: str, dataset: str) -> Default:
     """The row of `LEARNING_RATES` for a run; the method by `Method.rate_name`."""
     name = dataset.split(":")[0]
-    wanted = (method, model, _SAME_LEARNING_RATES.get(name, name))
+    wanted = (method, model, images_of(name))
     for row in LEARNING_RATES:
         if all(have in ("*", want) for have, want in zip(row, wanted, strict=False)):
             return row

@@ -90,7 +90,7 @@ def keep(
     rows: Rows,
     count: int,
     key: Key[Array, ""],
-    exchange: AbstractExchange = Alone(),
+    workers: AbstractWorkers = OneWorker(),
 ) -> Kept:
     """r of n rows, and how they stand for all.
 

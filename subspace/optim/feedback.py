@@ -1,36 +1,30 @@
-"""Error feedback: what the subspaces of a worker have missed, to be followed later."""
+"""Error feedback: what the subspaces of a worker have missed, to be followed later.
+
+That residual has the gradient's units and shapes. Only its mean over workers matters for what is
+trained.
+"""
 
 from __future__ import annotations
-
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
-
-class Residual(NamedTuple):
-    """What a worker's subspaces have missed so far, in the gradient's units: D numbers.
-
-    Leaves have the parameters' shapes behind an axis of workers, of length 1 within a worker. Only
-    the mean over workers matters for what is trained.
-    """
-
-    missed: PyTree
+from subspace.optim.workers import PerWorker
 
 
-def nothing_missed(params: PyTree) -> Residual:
+def nothing_missed(params: PyTree) -> PerWorker:
     """Before the first step."""
-    return Residual(jax.tree.map(lambda p: jnp.zeros((1, *p.shape), p.dtype), params))
+    return PerWorker(jax.tree.map(lambda p: jnp.zeros((1, *p.shape), p.dtype), params))
 
 
-def with_missed(updates: PyTree, residual: Residual | None) -> PyTree:
+def with_missed(updates: PyTree, residual: PerWorker | None) -> PyTree:
     """A gradient, and what is left of those before it: ``g + e``."""
     if residual is None:
         return updates
-    return jax.tree.map(lambda g, e: g + e[0], updates, residual.missed)
+    return jax.tree.map(lambda g, e: g + e[0], updates, residual.each)
 
 
-def missed(wanted: PyTree, followed: PyTree) -> Residual:
+def missed(wanted: PyTree, followed: PyTree) -> PerWorker:
     """What a step leaves: ``p - u``."""
-    return Residual(jax.tree.map(lambda p, u: (p - u)[None], wanted, followed))
+    return PerWorker(jax.tree.map(lambda p, u: (p - u)[None], wanted, followed))

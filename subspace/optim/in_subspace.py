@@ -13,8 +13,8 @@ from jaxtyping import PyTree
 from subspace.errors import InvalidInput
 from subspace.optim.estimators import AbstractEstimator, Backprop
 from subspace.optim.exchange import AbstractExchange, Alone
-from subspace.optim.feedback import Residual, missed, nothing_missed, with_missed
-from subspace.optim.workers import AbstractWorkers
+from subspace.optim.feedback import missed, nothing_missed, with_missed
+from subspace.optim.workers import AbstractWorkers, PerWorker
 from subspace.spaces.base import AbstractSubspace, Coords
 
 _State = TypeVar("_State")
@@ -31,7 +31,7 @@ class SubspaceState(NamedTuple):
     coords: Coords
     agreed: Coords
     inner: optax.OptState
-    residual: Residual | None = None
+    residual: PerWorker | None = None
 
 
 def in_subspace(

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import Any, TypeVar, final
+from typing import Any, NamedTuple, TypeVar, final
 
 import equinox as eqx
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Int
+from jaxtyping import Array, Int, PyTree
 
 _T = TypeVar("_T", bound=Any)
+
+
+class PerWorker(NamedTuple):
+    """Arrays of each worker's own, in an optimizer's state: so it says that they are divided.
+
+    Leaves have an axis of workers in front, of length 1 within a worker; all other arrays of a
+    state are the same for all.
+    """
+
+    each: PyTree
 
 
 class AbstractWorkers(eqx.Module):

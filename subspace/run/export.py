@@ -23,7 +23,7 @@ from subspace.errors import InvalidInput, lookup
 from subspace.methods import METHODS
 from subspace.optim.in_subspace import subspace_state
 from subspace.run.execute import saved
-from subspace.run.replay import all_slopes, at_its_start, parameters
+from subspace.run.replay import at_its_start, logged_coordinates, parameters
 from subspace.spaces.base import AbstractSubspace, Coords
 from subspace.spaces.random import RandomSubspace
 from subspace.store import weights_file

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, PyTree
 from subspace.errors import InvalidInput, in_phase
 from subspace.optim.exchange import AbstractExchange
 from subspace.optim.in_subspace import subspace_state
+from subspace.optim.workers import AbstractWorkers, OneWorker
 from subspace.run.execute import load
 from subspace.spaces.base import AbstractSubspace, Coords
 from subspace.store.checkpoint import Checkpoints, named
@@ -133,9 +134,9 @@ def _path(
 ) -> Iterator[tuple[int, PyTree]]:
     """The parameters at some steps, in order; they are valid until the next ones are asked for."""
     params, done, waiting = trainer.weights.params, 0, list(stops)
-    for place, rows in zip(trainer.phases, slopes, strict=False):
+    for place, rows in zip(trainer.phases, coordinates, strict=False):
         step, state = _replay_step(trainer, place)
-        params, state = jax.tree.map(jnp.array, (params, state(params)))
+        params, state = jax.tree.map(jnp.array, (params, state(params)))  # a step takes its own
         for row in rows:
             if waiting and waiting[0] == done:
                 yield waiting.pop(0), params
@@ -156,8 +157,9 @@ def _replay_step(trainer: Trainer, place: PlacedPhase) -> tuple[Any, Any]:
     assert state is not None
     unravel = ravel_pytree(jax.tree.map(lambda z: jnp.zeros(z.shape, z.dtype), state.agreed))[1]
 
-    def step(params: PyTree, state: Any, slope: Float[Array, " d"]) -> tuple[PyTree, Any]:
-        known = trainer.optimizer(place, target, _Agreed(exchange, unravel(slope)))
+    def step(params: PyTree, state: Any, agreed: Float[Array, " d"]) -> tuple[PyTree, Any]:
+        known = trainer.optimizer(place, target, _Agreed(OneWorker(), exchange, unravel(agreed)))
+        # gradients and losses that nobody measures: what was agreed on stands for them
         unknown = jax.tree.map(jnp.zeros_like, params)
         updates, state = known.update(unknown, state, params, value_fn=lambda *_: jnp.float32(0))
         return optax.apply_updates(params, updates), state

@@ -12,7 +12,8 @@ from jaxtyping import Array, Int, Key, PyTree, UInt32
 
 from subspace.basis import get_basis
 from subspace.basis.base import AbstractBasis
-from subspace.errors import InvalidInput, one_of
+from subspace.errors import InvalidInput
+from subspace.spaces.allotment import Allotment
 from subspace.spaces.base import AbstractSubspace, Coords
 from subspace.spaces.partition import Label, Partition
 
@@ -20,8 +21,6 @@ _WORKERS = 2**31  # no compartment's number
 
 DIM = 250
 """The papers' d, and the default everywhere."""
-
-SCALES = ("unit", "paper")
 
 
 @final
@@ -158,18 +157,6 @@ class RandomSubspace(AbstractSubspace):
         return [jax.random.fold_in(root, i) for i in range(len(self.allotment.dims))]
 
 
-def _replaced(space: RandomSubspace, **fields: Any) -> RandomSubspace:
-    """A copy with other fields; `dataclasses.replace` would call ``__init__`` with them."""
-    copy = object.__new__(RandomSubspace)
-    for field in dataclasses.fields(space):
-        object.__setattr__(copy, field.name, fields.get(field.name, getattr(space, field.name)))
-    return copy
-
-
-def _scales(scale: str, sizes: dict[str, int], basis: AbstractBasis) -> tuple[float, ...]:
-    """The factor on each compartment's unit directions."""
-    one_of("scale", scale, SCALES)
-    if scale == "unit":
-        return (1.0,) * len(sizes)
-    total = sum(sizes.values())
-    return tuple(basis.entry_rms * (q / total) ** 0.5 for q in sizes.values())
+def _has_no_leaf(node: Any) -> bool:
+    """For `equinox.tree_at`: a place without arrays, in which something else is to stand."""
+    return node is None or isinstance(node, Allotment)

@@ -45,7 +45,7 @@ class RecentSubspace(AbstractSubspace):
             InvalidInput: there are to be none or more than 6, or ``space`` isn't redrawn each step.
         """
         if not 1 <= count <= MOST_RECENT:
-            raise InvalidInput("recent", f"must be from 0 to {MOST_RECENT} directions, got {count}")
+            raise InvalidInput("recent", f"must be at most {MOST_RECENT} directions, got {count}")
         if space.redraw_every != 1:
             raise InvalidInput("recent", "goes with redraw_every=1 only")
         size = sum(leaf.size for leaf in jax.tree.leaves(params))

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from subspace.data.dataset import take
 from subspace.run.landscape import losses_along
 from subspace.store.weights import Weights
 from subspace.study.figure import band
@@ -46,11 +47,11 @@ def landscape(
         bases: the kinds.
         distances: along each direction, as many behind as ahead; the middle one is 0.
         count: directions of each kind.
-        examples: training images at most.
+        examples: training examples at most.
         seed: of the directions.
     """
     split = trainer.dataset.train
-    part = split._replace(images=split.images[:examples], labels=split.labels[:examples])
+    part = take(split, slice(examples))
     found = {}
     for name in bases:
         losses = losses_along(trainer, weights, part, name, distances, count, seed)

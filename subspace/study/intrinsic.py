@@ -28,7 +28,7 @@ def dimension(
     given: Mapping[str, Any],
     question: Question,
     out: Path,
-    callback: StudyCallback = StudyCallback(),  # noqa: B008 (immutable)
+    callback: StudyCallback = StudyCallback(),
     on_point: Callable[[Point], None] = lambda point: None,
 ) -> tuple[Answer, Table]:
     """Searches, and writes ``answer.json``, ``table.md``, ``table.csv`` and ``figure.png``.

@@ -11,11 +11,10 @@ import numpy as np
 
 from subspace import run
 from subspace.basis import BASES
-from subspace.data.dataset import take
 from subspace.plots import new_figure, write_figure
-from subspace.run.landscape import losses_along, orthogonality
+from subspace.run.landscape import isotropic_cosine, orthogonality
 from subspace.study.cell import Cell, slug
-from subspace.study.figure import band
+from subspace.study.directions import landscape
 from subspace.study.folder import Study, StudyCallback
 from subspace.study.table import Table
 from subspace.study.target import Plan, keep
@@ -90,12 +89,16 @@ def _landscape(plan: Plan, out: Path, callback: StudyCallback) -> Table:
             if result.summary is None:
                 continue
             trainer, weights, *_ = run.saved(result.folder)
-            split = trainer.dataset.train
-            part = take(split, slice(examples))
-            for name in _DISTRIBUTIONS:
-                losses = losses_along(trainer, weights, part, name, distances, count)
-                band(panel, distances, losses, name)
-                rise = losses[:, [0, -1]].mean() - losses[:, len(distances) // 2].mean()
+            found = landscape(
+                panel,
+                trainer,
+                weights,
+                _DISTRIBUTIONS,
+                distances,
+                count=count,
+                examples=examples,
+            )
+            for name, along in found.items():
                 row = [labels["model"], labels["dataset"], str(labels["x"]), name]
                 rows.append([*row, f"{along.here:.4f}", f"{along.rise:.4f}"])
     panels[0, 0].legend(fontsize="small")

@@ -11,10 +11,9 @@ import numpy as np
 
 from subspace import run
 from subspace.basis import get_basis
-from subspace.data.dataset import take
 from subspace.errors import InvalidInput
 from subspace.plots import new_figure, write_figure
-from subspace.run.landscape import correlations, losses_along, orthogonality
+from subspace.run.landscape import correlations, isotropic_cosine, orthogonality
 from subspace.store.folder import RunFolder
 from subspace.store.weights import Weights
 from subspace.study.directions import landscape
@@ -80,8 +79,6 @@ def probe(
 
 
 def _landscape(trainer: Trainer, weights: Weights, look: Look, panel) -> Table:
-    split = trainer.dataset.train
-    part = take(split, slice(look.examples))
     distances = np.linspace(-look.radius, look.radius, 21)
     found = landscape(
         panel,
@@ -98,7 +95,8 @@ def _landscape(trainer: Trainer, weights: Weights, look: Look, panel) -> Table:
         for name, along in found.items()
     ]
     header = ["directions", "loss here", f"rise at distance {look.radius:g}", "std"]
-    note = f"{look.directions} unit directions each way, {len(part.targets)} training examples."
+    images = min(look.examples, len(trainer.dataset.train.targets))
+    note = f"{look.directions} unit directions each way, {images} training examples."
     return Table("", header, rows, [note])
 
 

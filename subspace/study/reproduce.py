@@ -18,7 +18,7 @@ def reproduce(
     target: Target,
     plan: Plan,
     out: Path,
-    callback: StudyCallback = StudyCallback(),  # noqa: B008 (immutable)
+    callback: StudyCallback = StudyCallback(),
 ) -> table.Table:
     """Makes the runs of a target that are missing in ``out``, and writes what came of them.
 

@@ -61,7 +61,7 @@ def tune(
     given: Mapping[str, Any],
     search: Search,
     out: Path,
-    callback: StudyCallback = StudyCallback(),  # noqa: B008 (immutable)
+    callback: StudyCallback = StudyCallback(),
     file: Path = tuned.FILE,
 ) -> tuple[float, Table]:
     """The power of two with the lowest held-out loss, and the table of all that were tried.

@@ -11,7 +11,7 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import PyTree
 
 from subspace.errors import InvalidInput
-from subspace.optim.in_subspace import Residual
+from subspace.optim.workers import PerWorker
 
 AXIS = "data"
 """The mesh axis, along which batches are divided."""
@@ -46,8 +46,8 @@ def data_mesh(workers: int | None = None) -> Mesh:
 
 
 def placement(tree: PyTree) -> PyTree:
-    """A `PartitionSpec` for each array: residuals are by worker, all else is everywhere."""
-    return map_residuals(lambda _: P(AXIS), tree, others=lambda _: P())
+    """A `PartitionSpec` for each array: each worker's own are divided, others everywhere."""
+    return map_per_worker(lambda _: P(AXIS), tree, others=lambda _: P())
 
 
 def put(mesh: Mesh, arrays: PyTree, specs: PyTree) -> PyTree:
@@ -64,7 +64,7 @@ def put(mesh: Mesh, arrays: PyTree, specs: PyTree) -> PyTree:
 
 
 def for_workers(tree: PyTree, workers: int) -> PyTree:
-    """Residuals for so many workers: those that there are, or each a copy of their mean."""
+    """Each worker's own for so many: those that there are, or each a copy of their mean."""
 
     def spread(leaf: Any) -> Any:
         if leaf.shape[0] == workers:
@@ -72,16 +72,16 @@ def for_workers(tree: PyTree, workers: int) -> PyTree:
         mean = np.mean(np.asarray(leaf), axis=0, keepdims=True)
         return np.broadcast_to(mean, (workers, *leaf.shape[1:]))
 
-    return map_residuals(spread, tree, others=lambda leaf: leaf)
+    return map_per_worker(spread, tree, others=lambda leaf: leaf)
 
 
-def map_residuals(f: Any, tree: PyTree, others: Any) -> PyTree:
-    """``f`` of the arrays of every `Residual`, ``others`` of all other arrays."""
+def map_per_worker(f: Any, tree: PyTree, others: Any) -> PyTree:
+    """``f`` of the arrays of every `PerWorker`, ``others`` of all other arrays."""
 
-    def is_residual(node: Any) -> bool:
-        return isinstance(node, Residual)
+    def is_per_worker(node: Any) -> bool:
+        return isinstance(node, PerWorker)
 
     def change(node: Any) -> Any:
-        return jax.tree.map(f if is_residual(node) else others, node)
+        return jax.tree.map(f if is_per_worker(node) else others, node)
 
-    return jax.tree.map(change, tree, is_leaf=is_residual)
+    return jax.tree.map(change, tree, is_leaf=is_per_worker)

@@ -124,7 +124,7 @@ class CoordinateLogger:
     def after(self, step: Step, state: TrainState) -> None:
         found = subspace_state(state.opt_state)
         assert found is not None
-        self._log.append(found.slope)
+        self._log.append(found.agreed)
 
     def flush(self) -> None:
         self._log.flush()

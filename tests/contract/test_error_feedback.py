@@ -13,13 +13,13 @@ from problems import SIZE, START, close, filled, flat, loss, train
 
 from subspace import Evolution, InvalidInput, Mean, RandomSubspace, in_subspace, rbd, sgd
 from subspace.basis import BASES
-from subspace.optim.in_subspace import Residual
+from subspace.optim.workers import PerWorker
 from subspace.train.mesh import for_workers
 
 
 def residual_of(state: Any) -> Any:
-    nodes = jax.tree.leaves(state, is_leaf=lambda node: isinstance(node, Residual))
-    return next(node.missed for node in nodes if isinstance(node, Residual))
+    nodes = jax.tree.leaves(state, is_leaf=lambda node: isinstance(node, PerWorker))
+    return next(node.each for node in nodes if isinstance(node, PerWorker))
 
 
 @pytest.mark.parametrize("basis", BASES)
@@ -71,11 +71,11 @@ def test_workers_with_residuals_of_their_own_move_as_one_with_the_mean_gradient(
 
 
 def test_residuals_for_another_number_of_workers_keep_their_mean():
-    state = {"a": Residual({"w": jnp.asarray([[1.0, 2.0], [3.0, 6.0]])}), "b": jnp.ones(3)}
+    state = {"a": PerWorker({"w": jnp.asarray([[1.0, 2.0], [3.0, 6.0]])}), "b": jnp.ones(3)}
     same = for_workers(state, 2)
-    np.testing.assert_array_equal(same["a"].missed["w"], [[1, 2], [3, 6]])
+    np.testing.assert_array_equal(same["a"].each["w"], [[1, 2], [3, 6]])
     more = for_workers(state, 3)
-    np.testing.assert_array_equal(more["a"].missed["w"], [[2, 4]] * 3)
+    np.testing.assert_array_equal(more["a"].each["w"], [[2, 4]] * 3)
     assert more["b"].shape == (3,)
 
 

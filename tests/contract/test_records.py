@@ -129,7 +129,7 @@ def test_a_new_method_is_one_record(tmp_path, monkeypatch):
         strength: float = option(1.0, "Multiple of every step.", above=0, most=10)
 
         def build(self, target, context):
-            average = optax.stateless(lambda grads, params: context.exchange.mean(grads))
+            average = optax.stateless(lambda grads, params: context.exchange.workers.mean(grads))
             steps = optax.sign_sgd(context.learning_rate)
             return chain(average, steps, optax.scale(self.strength))
 
