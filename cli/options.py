@@ -61,7 +61,7 @@ def takes_a_run(*without: str, described: bool = False) -> Callable[[Callable[..
 
         def whole(**values: Any) -> None:
             given = {one.name: values.pop(one.name) for one in shared}
-            command(given={k: v for k, v in given.items() if v is not None}, **values)
+            command(given=_read(given, fields), **values)
 
         return _with_signature(whole, command, [*shared, *_own(command)])
 
@@ -96,6 +96,24 @@ def _with_signature(
     return function
 
 
+def _read(given: Mapping[str, Any], fields: Mapping[str, Declared]) -> dict[str, Any]:
+    """The values that texts mean: to the method, if it has the field, else to the first that has.
+
+    Raises:
+        InvalidInput: a text means none.
+    """
+    from subspace.methods import METHODS
+    from subspace.options import read
+
+    method = METHODS.get(given["method"] or "")
+    found = {name: value for name, value in given.items() if value is not None}
+    for name, text in found.items():
+        if name in fields and isinstance(text, str):
+            field = fields[name].get(method) if method else None  # pyright: ignore
+            found[name] = read(field or field_of(name, fields[name]), text)
+    return found
+
+
 def declared_fields() -> dict[str, Declared]:
     """Every field of a run and of its methods' phases, by name."""
     from subspace.config.phase import fields_of_phase
@@ -124,39 +142,14 @@ def field_of(name: str, declared: Declared) -> Field:
 
 def _parameter(name: str, declared: Declared) -> inspect.Parameter:
     field = field_of(name, declared)
-    about: dict[str, Any] = {
-        "help": help_of(name, declared),
-        "rich_help_panel": field.option.panel,
-    }
-    kind = inspect.Parameter.KEYWORD_ONLY
+    about: dict[str, Any] = {"help": help_of(name, declared)}
+    about["rich_help_panel"] = field.option.panel
     if field.is_switch:
         option = typer.Option(f"{field.flag}/{field.off}", **about)
-        return inspect.Parameter(
-            name, kind, default=None, annotation=Annotated[bool | None, option]
-        )
-    about |= {
-        "parser": _parser([field, *declared.values()]),
-        "metavar": _metavar([field, *declared.values()]),
-    }
-    option = typer.Option(field.flag, **about)
-    return inspect.Parameter(name, kind, default=None, annotation=Annotated[Any, option])
-
-
-def _parser(fields: list[Field]) -> Callable[[str], Any]:
-    """Reads what any of the fields of this name can be; the record then says what is wrong."""
-    from subspace.errors import InvalidInput
-    from subspace.options import read
-
-    def parse(text: str) -> Any:
-        reason = ""
-        for field in fields:
-            try:
-                return read(field, str(text))
-            except InvalidInput as error:
-                reason = reason or error.reason
-        raise typer.BadParameter(reason)
-
-    return parse
+        return _keyword(name, Annotated[bool | None, option])
+    fields = list(declared.values()) or [field]
+    option = typer.Option(field.flag, metavar=_metavar(fields), **about)
+    return _keyword(name, Annotated[str | None, option])
 
 
 def _metavar(fields: list[Field]) -> str:

@@ -13,7 +13,7 @@ from subspace.methods import METHODS, Context, Decayed, Method, OnTrajectory, Ra
 from subspace.methods.base import Exchanging, as_json
 from subspace.optim.exchange import AbstractExchange, Alone, Mean
 from subspace.optim.in_subspace import chain
-from subspace.options import Field, fields_of, values_of
+from subspace.options import Field, check_value, fields_of, values_of
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,9 @@ class Phase:
     @classmethod
     def of(cls, method: type[Method], values: Mapping[str, Any]) -> Phase:
         """A phase of a method, with values for fields of it and of its schedule."""
-        own = fields_of(method)
+        own, known = fields_of(method), fields_of_phase(method)
+        for name, value in values.items():
+            check_value(known[name], value)
         inner = {name: value for name, value in values.items() if name in own}
         outer = {name: value for name, value in values.items() if name not in own}
         return cls(method(**inner), method.schedule(**outer))

@@ -14,7 +14,14 @@ import optax
 from subspace.errors import InvalidInput
 from subspace.methods.schedule import Decayed, Schedule
 from subspace.optim.exchange import COMBINE, AbstractExchange, Alone, Gather, Mean
-from subspace.options import check, fields_of, option, values_of, whole_number_or_fraction
+from subspace.options import (
+    check,
+    check_value,
+    fields_of,
+    option,
+    values_of,
+    whole_number_or_fraction,
+)
 
 _M = TypeVar("_M", bound="type[Method]")
 _WORKERS = "Several devices and processes"
@@ -225,7 +232,10 @@ def takes_fields_of(
 
         @wraps(function)
         def checked(*args: Any, **kwargs: Any) -> Any:
-            signature.bind(*args, **kwargs)  # a TypeError for what there isn't, as of any function
+            bound = signature.bind(*args, **kwargs)  # a TypeError for what there isn't
+            for name, value in bound.arguments.items():
+                if name in own:
+                    check_value(own[name], value)
             return function(*args, **kwargs)
 
         checked.__signature__ = signature  # pyright: ignore[reportAttributeAccessIssue]

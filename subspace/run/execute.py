@@ -17,7 +17,7 @@ from subspace.data.noise import with_label_noise
 from subspace.errors import InvalidInput, one_of
 from subspace.run.pictures import plot_curves, plot_variance
 from subspace.run.summary import summarize
-from subspace.spaces.trajectory import explained_variance_ratio
+from subspace.spaces.components import explained_variance_ratio
 from subspace.store.checkpoint import Checkpoints
 from subspace.store.folder import RunFolder, resume_config, write_json
 from subspace.store.samples import read_rows

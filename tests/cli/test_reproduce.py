@@ -49,7 +49,7 @@ def test_without_a_target_they_are_listed(cli: Cli):
     ("words", "expected"),
     [
         (["tabel1"], "did you mean 'table1'"),
-        (["table1", "--budget", "huge"], "quick or full"),
+        (["table1", "--budget", "huge"], "choose from: quick, full"),
         (["table1", "--models", "vgg"], "--models"),
         (["table1", "--datasets", ","], "at least one"),
     ],
