@@ -35,10 +35,13 @@ from subspace.run.api import Result, train  # last: the name is a function's, an
 
 __version__ = "0.1.0"
 
+AbstractProbe = AbstractEstimator  # its name in 0.1.0
+
 __all__ = [
     "AbstractBasis",
     "AbstractEstimator",
     "AbstractExchange",
+    "AbstractProbe",
     "AbstractRowBasis",
     "AbstractSubspace",
     "Alone",
