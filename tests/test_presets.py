@@ -7,7 +7,7 @@ import pytest
 
 from subspace import InvalidInput
 from subspace.config.run import RunConfig
-from subspace.methods import RBD
+from subspace.methods import PBFGS, RBD
 from subspace.methods.rates import learning_rate
 from subspace.store.folder import resume_config
 
@@ -42,6 +42,15 @@ def test_it_is_not_part_of_the_record():
 def test_a_later_phase_may_have_one():
     config = RunConfig.resolve({"method": "sgd"}, [{"method": "rbd", "preset": "strong"}])
     assert config.phases[1].values["recent"] == 3
+
+
+def test_the_published_p_bfgs_is_one():
+    config = RunConfig.resolve({"method": "dldr"}, [{"method": "pbfgs", "preset": "paper"}])
+    paper, usual = config.phases[1].method, PBFGS(dim=config.phases[1].values["dim"])
+    assert isinstance(paper, PBFGS)
+    assert (paper.initial, paper.pairs, paper.damping) == ("identity", "paper", 0)
+    assert (usual.initial, usual.pairs, usual.damping) == ("variance", "paper", 0.2)
+    assert paper.on_failure == "paper"
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,9 @@ def test_is_scikit_learns_pca():
     ratio = np.asarray(space.explained_variance_ratio)
     np.testing.assert_allclose(ratio[:6], exact.explained_variance_ratio_, rtol=1e-4)
     np.testing.assert_allclose(ratio.sum(), 1, rtol=1e-5)
+    variances = exact.explained_variance_ * (len(samples) - 1) / len(samples)
+    np.testing.assert_allclose(space.variances, variances, rtol=1e-4)
+    np.testing.assert_allclose(space.length, np.linalg.norm(samples[-1] - samples[0]), rtol=1e-4)
 
 
 def test_rows_are_orthonormal_even_for_directions_of_tiny_variance():

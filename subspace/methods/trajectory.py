@@ -13,13 +13,14 @@ from jaxtyping import PyTree
 from subspace.methods.base import Context, OnTrajectory, register, takes_fields_of
 from subspace.methods.random import SGD
 from subspace.methods.schedule import Decayed, Schedule, momentum
-from subspace.optim.bfgs import PAIRS, scale_by_bfgs
+from subspace.optim.bfgs import PAIRS, Prior, scale_by_bfgs
 from subspace.optim.exchange import AbstractExchange, Alone
 from subspace.optim.in_subspace import SubspaceState, chain, in_subspace
 from subspace.optim.linesearch import ON_FAILURE, backtracking
 from subspace.optim.newton import scale_by_newton
 from subspace.options import option
 from subspace.spaces.base import AbstractSubspace
+from subspace.spaces.trajectory import TrajectorySubspace
 
 
 @register("dldr")
@@ -66,15 +67,23 @@ class PBFGS(OnTrajectory):
     schedule: ClassVar[type[Schedule]] = Schedule
     defaults: ClassVar = _SECOND_ORDER
 
+    presets: ClassVar = {
+        "paper": {"initial": "identity", "pairs": "paper", "damping": 0.0, "on_failure": "paper"}
+    }
+
+    initial: str = option(
+        "variance",
+        "First inverse Hessian: by the trajectory's variance along each direction, or identity.",
+        choices=("variance", "identity"),
+    )
     pairs: str = option(
-        "shared", "Gradients of a curvature pair: on a shared batch, or paper.", choices=PAIRS
+        "paper",
+        "Gradients of a curvature pair: of consecutive steps, or on a shared batch.",
+        choices=PAIRS,
     )
     damping: int | float = option(0.2, "Powell's, of pairs; 0 for none.", least=0, below=1)
     on_failure: str = option(
         "stay", "After a failed line search: stay, or paper.", choices=ON_FAILURE
-    )
-    initial_scaling: bool = option(
-        True, "Scale the first inverse Hessian to the first pair's curvature."
     )
     alpha: int | float = option(0.0, "Learning rate outside the subspace: P+BFGS.", least=0)
     momentum: int | float = momentum(0.9)  # outside the subspace, with alpha
@@ -82,9 +91,10 @@ class PBFGS(OnTrajectory):
     def build(
         self, target: AbstractSubspace, context: Context
     ) -> optax.GradientTransformationExtraArgs:
-        direction = scale_by_bfgs(
-            pairs=self.pairs, damping=self.damping, initial_scaling=self.initial_scaling
-        )
+        prior = None
+        if self.initial == "variance" and isinstance(target, TrajectorySubspace):
+            prior = Prior(target.variances, target.length)
+        direction = scale_by_bfgs(pairs=self.pairs, damping=self.damping, prior=prior)
         step = chain(direction, optax.scale(-1.0), backtracking(on_failure=self.on_failure))
         inside = in_subspace(target, step, exchange=context.exchange)
         if not self.alpha:
@@ -167,7 +177,7 @@ def p_bfgs(
     """P-BFGS: BFGS with a backtracking line search in a fixed subspace (Li et al. 2022).
 
     Its ``update`` needs ``params``, ``value`` and ``value_fn``. The paper as published:
-    ``pairs="paper", damping=0.0, on_failure="paper", initial_scaling=False``.
+    ``initial="identity", damping=0.0, on_failure="paper"``; on the command line ``--preset paper``.
 
     Args:
         space: fixed; usually from `TrajectorySubspace.fit`.

@@ -13,7 +13,19 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from subspace.errors import one_of
 
-PAIRS = ("shared", "paper")
+PAIRS = ("paper", "shared")
+
+
+class Prior(NamedTuple):
+    """What is known of a subspace before the first step: a trajectory that went through it.
+
+    Attributes:
+        variances: of the trajectory along each of the d coordinates.
+        length: from its first to its last point.
+    """
+
+    variances: Float[Array, " d"]
+    length: Float[Array, ""]
 
 
 class BFGSState(NamedTuple):
@@ -26,35 +38,36 @@ class BFGSState(NamedTuple):
     started: Bool[Array, ""]
     stuck: Int[Array, ""]
     """Steps in a row that didn't move."""
-    fresh: Bool[Array, ""]
-    """No pair since the start or the last reset."""
 
 
 def scale_by_bfgs(
     *,
-    pairs: str = "shared",
+    pairs: str = "paper",
     damping: float = 0.2,
     min_curvature: float = 1e-20,
     reset_after: int | None = 3,
-    initial_scaling: bool = False,
+    prior: Prior | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Multiplies the gradient by the BFGS estimate of the inverse Hessian.
 
-    ``H ← Vᵀ H V + ρ s sᵀ`` with ``ρ = 1/(yᵀs)``, ``V = I - ρ y sᵀ``, from ``H = I`` (DLDR, P-BFGS).
+    ``H ← Vᵀ H V + ρ s sᵀ`` with ``ρ = 1/(yᵀs)``, ``V = I - ρ y sᵀ`` (DLDR, P-BFGS), from ``H = I``
+    or, where a ``prior`` knows the variance λ of a trajectory along each coordinate, from
+    ``H = κ diag(λ)``: SGD went far where the loss is flat, so λ tells how curvature differs between
+    coordinates, of which a pair corrects one direction at a time. κ makes the first step as long as
+    the trajectory, ``‖H g‖ = length``, and the line search comes back from there.
+
     O(d²) memory; for the small problems that `in_subspace` makes. Follow it with
     ``optax.scale(-1)`` and `subspace.optim.linesearch.backtracking`.
 
     Args:
-        pairs: where a curvature pair's y comes from. ``"shared"``: both gradients on the current
-            mini-batch, which costs one more gradient a step and needs ``value_fn``; ``"paper"``:
-            the gradients of two consecutive steps, each on its own mini-batch.
+        pairs: where a curvature pair's y comes from. ``"paper"``: the gradients of two consecutive
+            steps, each on its own mini-batch; ``"shared"``: both on the current mini-batch, which
+            costs one more gradient a step and needs ``value_fn``.
         damping: Powell's: y is mixed with ``H⁻¹s`` so that ``yᵀs ≥ damping · sᵀH⁻¹s``; 0 for none.
         min_curvature: a pair with ``yᵀs`` below is skipped.
-        reset_after: back to ``H = I`` after so many steps in a row that didn't move (failed
+        reset_after: back to the first H after so many steps in a row that didn't move (failed
             searches); None for never, as in the paper.
-        initial_scaling: before the first pair is used, scale H to the curvature that it saw,
-            ``yᵀs / yᵀy`` (Nocedal and Wright, equation 6.20): then a line search that begins at 1
-            reaches far enough along directions that no pair has been made of yet.
+        prior: of the subspace; None for ``H = I``.
 
     Raises:
         InvalidInput: unknown ``pairs``.
@@ -64,8 +77,7 @@ def scale_by_bfgs(
     def init(params: PyTree) -> BFGSState:
         flat, _ = ravel_pytree(params)
         zero, eye = jnp.zeros_like(flat), jnp.eye(flat.size, dtype=flat.dtype)
-        no, yes = jnp.asarray(False), jnp.asarray(True)
-        return BFGSState(eye, zero, zero, no, jnp.int32(0), yes)
+        return BFGSState(eye, zero, zero, jnp.asarray(False), jnp.int32(0))
 
     def update(
         updates: PyTree,
@@ -85,29 +97,28 @@ def scale_by_bfgs(
             before, _ = ravel_pytree(jax.grad(value_fn)(unravel(state.last)))
         s, y = here - state.last, gradient - before
         moved = jnp.any(s != 0)
-        usable = state.started & moved
-        h = state.h
-        if initial_scaling:
-            h = jnp.where(usable & state.fresh, _gain(s, y), 1) * h
-        h = _updated(h, s, y, usable, damping, min_curvature)
-        fresh = state.fresh & ~usable
+        h = _updated(state.h, s, y, state.started & moved, damping, min_curvature)
         stuck = jnp.where(state.started & ~moved, state.stuck + 1, 0)
+        begins = ~state.started
         if reset_after is not None:
-            reset = stuck >= reset_after
-            h = jnp.where(reset, jnp.eye(s.size, dtype=s.dtype), h)
-            stuck = jnp.where(reset, 0, stuck)
-            fresh = fresh | reset
-        state = BFGSState(h, here, gradient, jnp.asarray(True), stuck, fresh)
+            begins |= stuck >= reset_after
+            stuck = jnp.where(stuck >= reset_after, 0, stuck)
+        h = jnp.where(begins, _first(gradient, prior), h)
+        state = BFGSState(h, here, gradient, jnp.asarray(True), stuck)
         return unravel(h @ gradient), state
 
     return optax.GradientTransformationExtraArgs(init, update)  # pyright: ignore
 
 
-def _gain(s: Float[Array, " d"], y: Float[Array, " d"]) -> Float[Array, ""]:
-    """``yᵀs / yᵀy``, or 1 where that is not positive."""
-    curvature, square = jnp.vdot(y, s), jnp.vdot(y, y)
-    gain = curvature / jnp.where(square > 0, square, 1)
-    return jnp.where((gain > 0) & jnp.isfinite(gain), gain, 1)
+def _first(gradient: Float[Array, " d"], prior: Prior | None) -> Float[Array, "d d"]:
+    """H before any pair, at a gradient."""
+    if prior is None:
+        return jnp.eye(gradient.size, dtype=gradient.dtype)
+    scale, length = (one.astype(gradient.dtype) for one in prior)
+    step = jnp.linalg.norm(scale * gradient)
+    gain = length / jnp.where(step > 0, step, 1)
+    told = (gain > 0) & jnp.isfinite(gain) & (step > 0)
+    return jnp.diag(jnp.where(told, gain * scale, 1))
 
 
 def _updated(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import mmap
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -23,10 +23,26 @@ _BLOCK = 1 << 16  # columns of the samples that are worked on together
 _ALIGNMENT = 64  # bytes
 
 
-def principal_rows(
+class Components(NamedTuple):
+    """What a trajectory consists of.
+
+    Attributes:
+        rows: orthonormal, d of the principal directions.
+        ratio: the share of the variance of every direction that there is.
+        variances: along each of the rows.
+        length: from the first sample to the last one.
+    """
+
+    rows: Float[np.ndarray, "d n"]
+    ratio: Float[np.ndarray, " r"]
+    variances: Float[np.ndarray, " d"]
+    length: float
+
+
+def principal_components(
     samples: Float[np.ndarray, "t n"], dim: int | float, divided: bool
-) -> tuple[Float[np.ndarray, "d n"], Float[np.ndarray, " r"]]:
-    """Orthonormal rows, and the share of the variance of every direction that there is.
+) -> Components:
+    """The principal directions of samples.
 
     Arguments and errors as `subspace.TrajectorySubspace.fit`'s.
     """
@@ -54,7 +70,8 @@ def principal_rows(
         )
     kept = slice(0, int(dim))
     weights = _orthonormal(samples, vectors[:, kept] / np.sqrt(values[kept]))
-    return _combined(samples, weights), ratio
+    length = np.sqrt(max(gram[0, 0] + gram[-1, -1] - 2 * gram[0, -1], 0))
+    return Components(_combined(samples, weights), ratio, values[kept] / count, float(length))
 
 
 def explained_variance_ratio(samples: Float[np.ndarray, "t n"]) -> Float[np.ndarray, " r"]:

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, PyTree
 
 from subspace.errors import InvalidInput
 from subspace.spaces.base import AbstractSubspace, Coords
-from subspace.spaces.components import principal_rows
+from subspace.spaces.components import principal_components
 from subspace.spaces.partition import Partition, divide
 
 _HALF_BLOCK = 1 << 20  # columns of half rows that are made float32 together
@@ -28,11 +28,15 @@ class TrajectorySubspace(AbstractSubspace):
             three digits; products are in float32.
         explained_variance_ratio: of every direction that the trajectory has, decreasing; (t-1,) at
             most, of which the first d are the rows'.
+        variances: of the trajectory along each of the rows, decreasing.
+        length: the distance from the first sample to the last one.
         partition: how parameters become one flat vector.
     """
 
     rows: Float[Array, "d n"]
     explained_variance_ratio: Float[Array, " r"]
+    variances: Float[Array, " d"]
+    length: Float[Array, ""]
     partition: Partition = eqx.field(static=True)
 
     @classmethod
@@ -66,8 +70,10 @@ class TrajectorySubspace(AbstractSubspace):
                 f"have {samples.shape[1]} parameters, the model {size}; "
                 "use the trajectory of the same model",
             )
-        rows, ratio = principal_rows(samples, dim, divided)
-        return cls(jax.device_put(rows), jnp.asarray(ratio, jnp.float32), partition)
+        found = principal_components(samples, dim, divided)
+        numbers = (found.ratio, found.variances, found.length)
+        arrays = (jnp.asarray(one, jnp.float32) for one in numbers)
+        return cls(jax.device_put(found.rows), *arrays, partition)
 
     def origin(self) -> Coords:
         return {_NAME: jnp.zeros(self.rows.shape[0], jnp.float32)}

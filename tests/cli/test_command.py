@@ -21,7 +21,7 @@ CASES = [
         {"method": "dldr", "epochs": 5, "milestones": (), "label_noise": 0.2},
         [
             {"method": "psgd", "dim": 3, "milestones": (1, 2), "start": "last"},
-            {"method": "pbfgs", "dim": 3, "pairs": "paper", "initial_scaling": False},
+            {"method": "pbfgs", "dim": 3, "pairs": "shared", "initial": "identity"},
             {"method": "sgd", "learning_rate": 1e-3},
         ],
     ),
