@@ -72,8 +72,8 @@ class TrajectorySubspace(AbstractSubspace):
             )
         found = principal_components(samples, dim, divided)
         numbers = (found.ratio, found.variances, found.length)
-        arrays = (jnp.asarray(one, jnp.float32) for one in numbers)
-        return cls(jax.device_put(found.rows), *arrays, partition)
+        ratio, variances, length = (jnp.asarray(one, jnp.float32) for one in numbers)
+        return cls(jax.device_put(found.rows), ratio, variances, length, partition)
 
     def origin(self) -> Coords:
         return {_NAME: jnp.zeros(self.rows.shape[0], jnp.float32)}
