@@ -499,3 +499,11 @@ def test_shared_test_images_decode():
     np.testing.assert_array_equal(labels[:0], np.zeros(0, np.int32))
     assert set(np.unique(labels)) == set(range(10))
     assert 33.7 < images.mean() / 1.0 < 33.9
+
+
+def test_test_images_of_another_shape_are_refused_before_anything_trains(monkeypatch):
+    labels = np.zeros(4, np.int32)
+    parts = tuple(data.Split(np.zeros((4, n, n, 1), np.uint8), labels) for n in (8, 6))
+    monkeypatch.setitem(data.EMBEDDED, "odd", data.DatasetEntry("odd", 1, lambda: parts))
+    with pytest.raises(InvalidInput, match=r"\(8, 8, 1\) and tests on \(6, 6, 1\)"):
+        data.load("odd")

@@ -11,6 +11,7 @@ from normed import normed  # noqa: F401
 
 from subspace.config.run import RunConfig
 from subspace.data.dataset import Dataset, Split
+from subspace.train.running import placed
 from subspace.train.trainer import Trainer
 
 
@@ -39,3 +40,24 @@ def test_the_old_statistics_do_not_matter(trainer: Trainer):
         strict=True,
     ):
         np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("method", "epochs", "asked", "due"),
+    [
+        ("psgd", 5, None, True),
+        ("psgd", 6, None, False),  # 60 steps: its own statistics are right
+        ("psgd", 6, True, True),
+        ("pbfgs", 5, None, True),
+        ("pbfgs", 5, False, False),
+        ("rbd", 5, None, False),
+        ("rbd", 5, True, True),
+        ("sgd", 5, True, False),
+    ],
+)
+def test_it_is_due_after_a_short_phase_on_a_trajectory_and_where_asked_for(
+    method: str, epochs: int, asked: bool | None, due: bool
+):
+    first = {"method": "dldr", "model": "resnet8"}
+    config = RunConfig.resolve(first, [{"method": method, "epochs": epochs, "batch_size": 100}])
+    assert placed(config.phases, examples=1000)[1].recalibrates(asked) is due

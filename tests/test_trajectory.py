@@ -37,6 +37,13 @@ def test_is_scikit_learns_pca():
     np.testing.assert_allclose(space.length, np.linalg.norm(samples[-1] - samples[0]), rtol=1e-4)
 
 
+def test_samples_of_whole_numbers_are_as_good():
+    samples = np.round(walk() * 100).astype(np.int32)
+    whole = TrajectorySubspace.fit(samples, 6, PARAMS)
+    real = TrajectorySubspace.fit(samples.astype(np.float32), 6, PARAMS)
+    np.testing.assert_array_equal(whole.rows, real.rows)
+
+
 def test_rows_are_orthonormal_even_for_directions_of_tiny_variance():
     space = TrajectorySubspace.fit(walk(), COUNT - 1, PARAMS)
     gram = np.asarray(space.rows, np.float64) @ np.asarray(space.rows, np.float64).T

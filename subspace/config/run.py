@@ -110,10 +110,11 @@ class RunConfig:
         least=0,
         most=2**32 - 1,
     )
-    recalibrate_bn: bool = option(
-        False,
+    recalibrate_bn: bool | None = option(
+        None,
         "After a phase in a subspace, average batch norm's statistics over the training split.",
         panel=_TRAINING,
+        shown="on for a phase on a trajectory of under 60 steps",
     )
     diagnose: int | None = option(
         None,

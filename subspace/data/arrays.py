@@ -99,9 +99,6 @@ def _parts(path: str, arrays: list[np.ndarray]) -> tuple[Split, Split]:
             )
     if len(splits) == 1:
         splits = list(set_apart(splits[0]))
-    if any(a.shape[1:] != b.shape[1:] for a, b in zip(*splits, strict=True)):
-        shapes = [part.inputs.shape[1:] for part in splits]
-        raise InvalidInput("dataset", f"{path} trains on {shapes[0]} and tests on {shapes[1]}")
     return splits[0], splits[1]
 
 

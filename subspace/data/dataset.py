@@ -172,7 +172,16 @@ def _no_stream(wanted: Wanted) -> None:
 def divided(
     name: str, version: str, outputs: int, parts: tuple[Split, Split], wanted: Wanted
 ) -> Dataset:
-    """A dataset of a training and a test split, with some of the first held out."""
+    """A dataset of a training and a test split, with some of the first held out.
+
+    Raises:
+        InvalidInput: the splits' examples differ in shape.
+    """
+    for what in Split._fields:
+        shapes = [getattr(part, what).shape[1:] for part in parts]
+        if shapes[0] != shapes[1]:
+            said = f"{name} trains on {what} of shape {shapes[0]} and tests on {shapes[1]}"
+            raise InvalidInput("dataset", f"{said}; make them alike")
     train, held_out = _divide(parts[0], wanted.validation, wanted.seed)
     return Dataset(name, version, outputs, frozen(train), frozen(held_out), frozen(parts[1]))
 

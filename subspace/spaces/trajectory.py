@@ -8,7 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, Num, PyTree
 
 from subspace.errors import InvalidInput
 from subspace.spaces.base import AbstractSubspace, Coords
@@ -42,7 +42,7 @@ class TrajectorySubspace(AbstractSubspace):
     @classmethod
     def fit(
         cls,
-        samples: Float[np.ndarray, "t n"],
+        samples: Num[np.ndarray, "t n"],
         dim: int | float,
         params: PyTree,
         divided: bool = False,
@@ -70,6 +70,8 @@ class TrajectorySubspace(AbstractSubspace):
                 f"have {samples.shape[1]} parameters, the model {size}; "
                 "use the trajectory of the same model",
             )
+        if not jnp.issubdtype(samples.dtype, jnp.floating):
+            samples = samples.astype(np.float32)  # rows are of the samples' type
         found = principal_components(samples, dim, divided)
         numbers = (found.ratio, found.variances, found.length)
         ratio, variances, length = (jnp.asarray(one, jnp.float32) for one in numbers)

@@ -150,10 +150,8 @@ class Loop:
         for epoch in range(place.first_epoch + begun, place.end_epoch):
             self._epoch(epoch)
             last = epoch + 1 == place.end_epoch
-            if last and config.recalibrate_bn and "dim" in place.phase.values:
-                state = self.trainer.placed(self.trainer.recalibrated(self.state))
-                self.state = self.state._replace(model_state=state)
-            record = self._record(epoch)
+            recalibrated = last and self._recalibrate()
+            record = self._record(epoch) | ({"recalibrated": True} if recalibrated else {})
             self.state = self.state._replace(
                 meters=self.trainer.placed(no_meters(self.trainer.task))
             )
@@ -162,6 +160,15 @@ class Loop:
             self.callback.on_epoch(record)
             if last or (epoch + 1) % config.checkpoint_every == 0:
                 self._save()
+
+    def _recalibrate(self) -> bool:
+        """Averages batch norm's statistics over the training split, where that is due."""
+        due = self.running.place.recalibrates(self.trainer.config.recalibrate_bn)
+        if not due or not jax.tree.leaves(self.state.model_state):
+            return False
+        state = self.trainer.placed(self.trainer.recalibrated(self.state))
+        self.state = self.state._replace(model_state=state)
+        return True
 
     def _epoch(self, epoch: int) -> None:
         """Trains from wherever the epoch stands to its end."""

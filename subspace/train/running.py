@@ -13,10 +13,13 @@ from jaxtyping import PyTree
 
 from subspace.config.phase import Phase
 from subspace.methods import Method
+from subspace.methods.base import OnTrajectory
 from subspace.optim.in_subspace import coordinates
 from subspace.store.weights import Weights
 from subspace.train.mesh import for_workers
 from subspace.train.step import Meters, TrainState
+
+_SETTLED = 60  # steps after which running statistics, a tenth of them new in each, have forgotten
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,19 @@ class PlacedPhase:
         """How many it takes, the first at its start."""
         every = self.sample_every
         return 0 if every is None else (self.end_step - self.first_step) // every + 1
+
+    def recalibrates(self, asked: bool | None) -> bool:
+        """Whether batch norm's statistics are averaged over the training split at its end.
+
+        Unless asked for or not, where a method on a trajectory left the weights that they were of
+        for others, and had too few steps for them to follow.
+        """
+        if "dim" not in self.phase.values:
+            return False
+        if asked is not None:
+            return asked
+        short = self.end_step - self.first_step < _SETTLED
+        return short and isinstance(self.phase.method, OnTrajectory)
 
 
 def placed(phases: Sequence[Phase], examples: int) -> tuple[PlacedPhase, ...]:

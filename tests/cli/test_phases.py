@@ -314,7 +314,7 @@ def test_batch_norm_goes_through_phases_samples_and_resuming(
     normed: None,  # noqa: F811
     step: int,
 ):
-    task = {"model": "normed", "recalibrate_bn": True, "method": "dldr", "epochs": 2}
+    task = {"model": "normed", "method": "dldr", "epochs": 2}
     then = {"method": "psgd", "dim": 1, "epochs": 2, "batch_size": 256}
     config = RunConfig.resolve(task | {"batch_size": 256}, [then])
     straight, folder = RunFolder(tmp_path / "straight"), RunFolder(tmp_path / "run")
@@ -336,6 +336,8 @@ def test_batch_norm_goes_through_phases_samples_and_resuming(
     found = [arrays[name] for name in sorted(arrays) if name.startswith("model_state")]
     np.testing.assert_allclose(found[0], [images.mean()], rtol=1e-5)
     np.testing.assert_allclose(found[1], [images.var(axis=1).mean()], rtol=1e-4)
+    records = straight.records()
+    assert [record.get("recalibrated") for record in records] == [None, None, None, True]
 
 
 def test_half_samples_take_half_the_space_and_can_be_resumed(cli: Cli, tmp_path: Path):

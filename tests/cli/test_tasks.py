@@ -77,10 +77,10 @@ def test_a_run_on_text_resumes_and_says_its_command(cli: Cli, spoken: Path, text
 
 def test_a_regression_is_tuned_and_measured_by_low_errors(cli: Cli, numbers: Path, tmp_path: Path):
     task = ("--task", "regression", "--dataset", f"npz:{numbers}")
-    tuned = cli("tune", "sgd", *task, "--low", -8, "--high", -4, "--epochs", 3)
+    tuned = cli("tune", "sgd", *task, "--low", -6, "--high", -5, "--epochs", 2)
     assert tuned.exit_code == 0, tuned.output
     assert "absolute error" in tuned.stdout
-    few = ("--epochs", 4, "--seeds", 1, "--low", 20, "--precision", 3, "--max-runs", 6)
+    few = ("--epochs", 4, "--seeds", 1, "--low", 20, "--precision", 9, "--max-runs", 4)
     found = cli("dimension", "rbd", "--error-feedback", *task, *few, "--target", 0.2, "--json")
     assert found.exit_code == 0, found.output
     answer = json.loads((Path(json.loads(found.stdout)["out"]) / "answer.json").read_text())
