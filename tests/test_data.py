@@ -503,7 +503,8 @@ def test_shared_test_images_decode():
 
 def test_test_images_of_another_shape_are_refused_before_anything_trains(monkeypatch):
     labels = np.zeros(4, np.int32)
-    parts = tuple(data.Split(np.zeros((4, n, n, 1), np.uint8), labels) for n in (8, 6))
-    monkeypatch.setitem(data.EMBEDDED, "odd", data.DatasetEntry("odd", 1, lambda: parts))
+    train, test = (data.Split(np.zeros((4, n, n, 1), np.uint8), labels) for n in (8, 6))
+    entry = data.DatasetEntry("odd", 1, lambda: (train, test))
+    monkeypatch.setitem(data.EMBEDDED, "odd", entry)
     with pytest.raises(InvalidInput, match=r"\(8, 8, 1\) and tests on \(6, 6, 1\)"):
         data.load("odd")
