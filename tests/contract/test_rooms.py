@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,13 @@ def test_every_room_has_a_floor():
     found = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()}
     found |= {path.stem for path in PACKAGE.glob("*.py")} - {"__init__", "__main__"}
     assert found == set(FLOOR)
+
+
+def test_every_room_is_installed():
+    project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())
+    found = {path.relative_to(PACKAGE.parent).parent for path in PACKAGE.rglob("__init__.py")}
+    named = {".".join(path.parts) for path in found} | {"subspace_cli"}
+    assert named == set(project["tool"]["setuptools"]["packages"])
 
 
 def test_the_library_does_not_import_the_command_line():
