@@ -74,11 +74,6 @@ def count(value: float | None) -> str:
     return "-" if value is None else f"{value:,.0f}"
 
 
-def percent(value: float | None) -> str:
-    """``81.2%``"""
-    return "-" if value is None else f"{value:.1%}"
-
-
 def number(value: float | None, digits: int = 4) -> str:
     """``0.03125``, with as many significant digits as asked for."""
     return "-" if value is None else f"{value:.{digits}g}"

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from jaxtyping import Array, Float, Key, PRNGKeyArray
 
+from subspace import models
 from subspace.data.dataset import Dataset, Wanted
 
 _T = TypeVar("_T")
@@ -64,13 +65,14 @@ class AbstractTask(ABC):
 
     metrics: tuple[Metric, ...]
 
-    @abstractmethod
     def prepare(self, inputs: Array) -> Array:
-        """A batch of inputs as a model takes them, without randomness."""
+        """A batch of inputs as a model takes them, without randomness; as they are by default."""
+        return inputs
 
-    @abstractmethod
     def augment(self, inputs: Array, keys: Key[Array, " batch"]) -> Array:
-        """Randomly changed inputs to train on; each a function of its own key."""
+        """Inputs to train on, prepared; with `augments` each changed at random by its own key."""
+        del keys
+        return self.prepare(inputs)
 
     @abstractmethod
     def score(self, output: Array, target: Array) -> dict[str, Float[Array, ""]]:
@@ -80,6 +82,6 @@ class AbstractTask(ABC):
     def load(self, wanted: Wanted) -> Dataset:
         """A dataset by name, divided into train, validation and test."""
 
-    @abstractmethod
     def build(self, model: str, dataset: Dataset, key: PRNGKeyArray) -> tuple[Any, Any]:
-        """A freshly initialised model of one example, and its state."""
+        """A freshly initialised model of one example, and its state; by default the zoo's."""
+        return models.build(model, dataset.shape, dataset.outputs, key=key)

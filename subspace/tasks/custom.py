@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, final
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from subspace.data.dataset import Dataset, Wanted
 from subspace.errors import InvalidInput
@@ -38,13 +38,6 @@ class Custom(AbstractTask):
 
     def __post_init__(self):
         object.__setattr__(self, "metrics", (*self.others, Metric("loss")))
-
-    def prepare(self, inputs: Array) -> Array:
-        return inputs
-
-    def augment(self, inputs: Array, keys: Key[Array, " batch"]) -> Array:
-        del keys
-        return inputs
 
     def score(self, output: Array, target: Array) -> dict[str, Float[Array, ""]]:
         scores = {metric.name: score for metric, score in self.others.items()}

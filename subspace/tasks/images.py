@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, final
+from typing import ClassVar, final
 
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
+from jaxtyping import Array, Float, Int, Key
 
-from subspace import models
 from subspace.data import arrays, augment, dataset
 from subspace.tasks.base import AbstractTask, Metric
 
@@ -44,9 +43,6 @@ class ImageClassification(AbstractTask):
     def load(self, wanted: dataset.Wanted) -> dataset.Dataset:
         return dataset.load_images(wanted)
 
-    def build(self, model: str, dataset: dataset.Dataset, key: PRNGKeyArray) -> tuple[Any, Any]:
-        return models.build(model, dataset.shape, dataset.outputs, key=key)
-
 
 @final
 class Classification(AbstractTask):
@@ -54,18 +50,8 @@ class Classification(AbstractTask):
 
     metrics = _METRICS
 
-    def prepare(self, inputs: Array) -> Array:
-        return inputs
-
-    def augment(self, inputs: Array, keys: Key[Array, " batch"]) -> Array:
-        del keys
-        return inputs
-
     def score(self, output: Array, target: Array) -> dict[str, Float[Array, ""]]:
         return cross_entropy(output, target)
 
     def load(self, wanted: dataset.Wanted) -> dataset.Dataset:
         return arrays.load_classes(wanted)
-
-    def build(self, model: str, dataset: dataset.Dataset, key: PRNGKeyArray) -> tuple[Any, Any]:
-        return models.build(model, dataset.shape, dataset.outputs, key=key)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar, final
+from typing import ClassVar, final
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key, PRNGKeyArray
+from jaxtyping import Array, Float
 
-from subspace import models
 from subspace.data import dataset, text
 from subspace.tasks.base import AbstractTask, Metric
 from subspace.tasks.images import cross_entropy
@@ -29,10 +28,6 @@ class Language(AbstractTask):
     def prepare(self, inputs: Array) -> Array:
         return inputs.astype(jnp.int32)
 
-    def augment(self, inputs: Array, keys: Key[Array, " batch"]) -> Array:
-        del keys
-        return self.prepare(inputs)
-
     def score(self, output: Array, target: Array) -> dict[str, Float[Array, ""]]:
         figures = cross_entropy(output, target.astype(jnp.int32))
         means = {name: jnp.mean(each) for name, each in figures.items()}
@@ -40,6 +35,3 @@ class Language(AbstractTask):
 
     def load(self, wanted: dataset.Wanted) -> dataset.Dataset:
         return text.load_text(wanted)
-
-    def build(self, model: str, dataset: dataset.Dataset, key: PRNGKeyArray) -> tuple[Any, Any]:
-        return models.build(model, dataset.shape, dataset.outputs, key=key)

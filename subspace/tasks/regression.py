@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, final
+from typing import final
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key, PRNGKeyArray
+from jaxtyping import Array, Float
 
-from subspace import models
 from subspace.data import arrays, dataset
 from subspace.tasks.base import AbstractTask, Metric
 
@@ -30,15 +29,8 @@ class Regression(AbstractTask):
     def prepare(self, inputs: Array) -> Array:
         return inputs.astype(jnp.float32)
 
-    def augment(self, inputs: Array, keys: Key[Array, " batch"]) -> Array:
-        del keys
-        return self.prepare(inputs)
-
     def score(self, output: Array, target: Array) -> dict[str, Float[Array, ""]]:
         return errors(output, target)
 
     def load(self, wanted: dataset.Wanted) -> dataset.Dataset:
         return arrays.load_numbers(wanted)
-
-    def build(self, model: str, dataset: dataset.Dataset, key: PRNGKeyArray) -> tuple[Any, Any]:
-        return models.build(model, dataset.shape, dataset.outputs, key=key)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -39,9 +39,8 @@ class Step:
     inputs: tuple[Any, ...]
 
 
-@runtime_checkable
-class Recorder(Protocol):
-    """Keeps something of every step."""
+class Recorder:
+    """Keeps something of every step; by itself nothing."""
 
     def begin(self, state: TrainState) -> None:
         """A phase begins."""
@@ -81,7 +80,7 @@ def sample_file(trainer: Trainer, place: PlacedPhase, folder: RunFolder) -> Samp
     return Samples(file, trainer.row_size, place.first_step, every, folder.writes)
 
 
-class Sampler:
+class Sampler(Recorder):
     """Samples of the trajectory, for a later phase to build on."""
 
     def __init__(self, trainer: Trainer, samples: Samples):
@@ -94,18 +93,12 @@ class Sampler:
     def go_on(self, step: int) -> None:
         self._samples.cut(step)
 
-    def before(self, step: Step, state: TrainState) -> None:
-        pass
-
     def after(self, step: Step, state: TrainState) -> None:
         if self._samples.due(step.number + 1):
             self._samples.append(self._trainer.row(state))
 
-    def flush(self) -> None:
-        pass
 
-
-class CoordinateLogger:
+class CoordinateLogger(Recorder):
     """What all workers agreed on in every step."""
 
     def __init__(self, log: CoordinateLog):
@@ -118,9 +111,6 @@ class CoordinateLogger:
     def go_on(self, step: int) -> None:
         self._log.cut(step)
 
-    def before(self, step: Step, state: TrainState) -> None:
-        pass
-
     def after(self, step: Step, state: TrainState) -> None:
         found = subspace_state(state.opt_state)
         assert found is not None
@@ -130,18 +120,12 @@ class CoordinateLogger:
         self._log.flush()
 
 
-class Diagnoser:
+class Diagnoser(Recorder):
     """Steps set beside the gradient at their start."""
 
     def __init__(self, every: int, write: Callable[[dict[str, Any]], None]):
         self._every, self._write = every, write
         self._kept: tuple[PyTree, PyTree, int | None] | None = None
-
-    def begin(self, state: TrainState) -> None:
-        pass
-
-    def go_on(self, step: int) -> None:
-        pass
 
     def before(self, step: Step, state: TrainState) -> None:
         if step.number % self._every == 0:
@@ -161,9 +145,6 @@ class Diagnoser:
         if condition is not None:
             record["condition"] = condition
         self._write(record)
-
-    def flush(self) -> None:
-        pass
 
 
 def _trials(state: TrainState) -> int | None:
