@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from subspace.basis.base import AbstractBasis
 from subspace.basis.coordinate import Coordinate, Sparse
+from subspace.basis.countsketch import CountSketch
 from subspace.basis.dense import BernoulliPaper, Normal, Rademacher, Uniform
 from subspace.basis.hadamard import Hadamard
 from subspace.basis.rows import AbstractRowBasis
 from subspace.errors import lookup
 
 BASES: dict[str, tuple[AbstractBasis, str]] = {
+    "countsketch": (CountSketch(), "each parameter in one direction, random signs; O(n), one pass"),
     "hadamard": (Hadamard(), "orthonormal rows by fast Hadamard transforms, O(n log n) at any d"),
     "normal": (Normal(), "Gaussian rows, the paper's choice"),
     "uniform": (Uniform(), "rows uniform on [-1, 1]"),
@@ -36,6 +38,7 @@ __all__ = [
     "AbstractRowBasis",
     "BernoulliPaper",
     "Coordinate",
+    "CountSketch",
     "Hadamard",
     "Normal",
     "Rademacher",

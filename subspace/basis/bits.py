@@ -18,13 +18,18 @@ def mix(word: UInt32[Array, "*s"]) -> UInt32[Array, "*s"]:
 
 
 def words(key: Key[Array, ""], n: int) -> UInt32[Array, " n"]:
-    """``n`` random words; word j is a function of ``key`` and j alone.
+    """``n`` random words; word j is a function of ``key`` and j alone."""
+    return words_at(key, jnp.arange(n, dtype=jnp.uint32))
+
+
+def words_at(key: Key[Array, ""], index: UInt32[Array, "*s"]) -> UInt32[Array, "*s"]:
+    """The words of these numbers in the stream of `words`.
 
     Keys that differ in either half give unrelated streams: the first half shifts the counter, the
     second is mixed in between two rounds.
     """
     low, high = jax.random.key_data(key)
-    return mix(mix(jnp.arange(n, dtype=jnp.uint32) + low) ^ high)
+    return mix(mix(index + low) ^ high)
 
 
 def flip(words: UInt32[Array, "*s"], v: Float[Array, "*s"]) -> Float[Array, "*s"]:

@@ -7,15 +7,16 @@ trained.
 from __future__ import annotations
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from subspace.optim.workers import PerWorker
+from subspace.spaces.shards import zeros_for
 
 
 def nothing_missed(params: PyTree) -> PerWorker:
-    """Before the first step."""
-    return PerWorker(jax.tree.map(lambda p: jnp.zeros((1, *p.shape), p.dtype), params))
+    """Before the first step; in float32 or wider, as bfloat16 loses a twentieth of a sum."""
+    leaves, treedef = jax.tree.flatten(params)
+    return PerWorker(jax.tree.unflatten(treedef, zeros_for(leaves, 1)))
 
 
 def with_missed(updates: PyTree, residual: PerWorker | None) -> PyTree:
@@ -25,6 +26,13 @@ def with_missed(updates: PyTree, residual: PerWorker | None) -> PyTree:
     return jax.tree.map(lambda g, e: g + e[0], updates, residual.each)
 
 
-def missed(wanted: PyTree, followed: PyTree) -> PerWorker:
-    """What a step leaves: ``p - u``."""
-    return PerWorker(jax.tree.map(lambda p, u: (p - u)[None], wanted, followed))
+def missed(wanted: PyTree, followed: PyTree, before: PerWorker) -> PerWorker:
+    """What a step leaves: ``p - u``, in the type of what was left before."""
+    return PerWorker(
+        jax.tree.map(
+            lambda p, u, e: (p - u.astype(p.dtype))[None].astype(e.dtype),
+            wanted,
+            followed,
+            before.each,
+        )
+    )

@@ -16,6 +16,7 @@ from subspace.optim.exchange import AbstractExchange, Alone
 from subspace.optim.feedback import missed, nothing_missed, with_missed
 from subspace.optim.workers import AbstractWorkers, PerWorker
 from subspace.spaces.base import AbstractSubspace, Coords
+from subspace.spaces.shards import axes_here
 
 _State = TypeVar("_State")
 
@@ -96,12 +97,13 @@ def in_subspace(
         **extra: Any,
     ) -> tuple[PyTree, SubspaceState]:
         space, coords, _, inner_state, residual = state
+        _check_axes(space, exchange)
         updates = with_missed(updates, residual)
         measured = estimator(exchange.mine(space), updates, params, value_fn)
         agreed = exchange(measured)
         gradient = estimator.shape(agreed)
         if residual is not None:
-            residual = missed(updates, space.lift(measured))
+            residual = missed(updates, space.lift(measured), residual)
         if value_fn is not None and params is not None:
             extra |= {
                 "value_fn": _chart(space, coords, params, value_fn, exchange.workers),
@@ -110,8 +112,8 @@ def in_subspace(
         step: Any
         step, inner_state = inner.update(gradient, inner_state, coords, **extra)
         moved: Any = optax.apply_updates(coords, step)
-        next_space, next_coords = space.redraw(moved)
         lifted = space.lift(step)
+        next_space, next_coords = space.redraw(moved, lifted)
         return lifted, SubspaceState(next_space, next_coords, agreed, inner_state, residual)
 
     return optax.GradientTransformationExtraArgs(init, update)  # pyright: ignore
@@ -130,6 +132,7 @@ def _filter(
     ) -> tuple[PyTree, SubspaceState]:
         del params, extra
         space, coords, _, inner, residual = state
+        _check_axes(space, exchange)
         wanted = with_missed(updates, residual)
         if exchange.trivial():
             agreed, mine = space.filter(wanted)
@@ -140,11 +143,27 @@ def _filter(
             followed = space.lift(agreed)
             mine = space.lift(measured) if residual is not None else None
         if residual is not None:
-            residual = missed(wanted, mine)
-        next_space, _ = space.redraw(agreed)  # the step from 0, as coordinates aren't followed
+            residual = missed(wanted, mine, residual)
+        next_space, _ = space.redraw(agreed, followed)  # from 0: coordinates aren't followed
         return followed, SubspaceState(next_space, coords, agreed, inner, residual)
 
     return optax.GradientTransformationExtraArgs(init, update)  # pyright: ignore
+
+
+def _check_axes(space: AbstractSubspace, exchange: AbstractExchange) -> None:
+    """Refuses a `shard_map` of which the space knows nothing: its devices would part in silence."""
+    while hasattr(space, "space"):
+        space = space.space  # pyright: ignore[reportAttributeAccessIssue]
+    shards = getattr(space, "shards", None)
+    known = {*exchange.workers.along(), *(shards.axes if shards else ())}
+    unknown = [name for name in axes_here() if name not in known]
+    if unknown and getattr(space, "worker", None) is None:
+        raise InvalidInput(
+            "params",
+            f"are blocks of arrays, or copies, in a shard_map along {', '.join(unknown)}; give the "
+            "subspace the whole parameters as they are sharded outside of it, or where each device "
+            f"has all of them the exchange Mean({unknown[0]!r})",
+        )
 
 
 def _start(

@@ -28,6 +28,10 @@ class AbstractWorkers(eqx.Module):
     """Those that take a step together. All of them call the same collectives in the same order."""
 
     @abstractmethod
+    def along(self) -> tuple[str, ...]:
+        """The axes of a mesh, or of a `vmap`, along which they are."""
+
+    @abstractmethod
     def count(self) -> int:
         """How many there are."""
 
@@ -51,6 +55,9 @@ class AbstractWorkers(eqx.Module):
 @final
 class OneWorker(AbstractWorkers):
     """Nobody else: there is nothing to tell."""
+
+    def along(self) -> tuple[str, ...]:
+        return ()
 
     def count(self) -> int:
         return 1
@@ -77,6 +84,9 @@ class AxisWorkers(AbstractWorkers):
     """
 
     axes: tuple[str, ...] = eqx.field(static=True)
+
+    def along(self) -> tuple[str, ...]:
+        return self.axes
 
     def count(self) -> int:
         return math.prod(map(lax.axis_size, self.axes))

@@ -39,5 +39,8 @@ class AbstractSubspace(eqx.Module):
         """``z = Pᵀ tree`` and ``P z``, in one pass where that is faster."""
 
     @abstractmethod
-    def redraw(self, coords: Coords) -> tuple[AbstractSubspace, Coords]:
-        """The chart for the next step, and the coordinates of the same parameters in it."""
+    def redraw(self, coords: Coords, step: PyTree | None = None) -> tuple[AbstractSubspace, Coords]:
+        """The chart for the next step, and the coordinates of the same parameters in it.
+
+        ``step`` is what `lift` makes of the last step in coordinates, where the caller has it.
+        """

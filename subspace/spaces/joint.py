@@ -60,7 +60,7 @@ class JointSubspace(AbstractSubspace):
         coords = self.project(tree)
         return coords, self.lift(coords)
 
-    def redraw(self, coords: Coords) -> tuple[AbstractSubspace, Coords]:
+    def redraw(self, coords: Coords, step: PyTree | None = None) -> tuple[AbstractSubspace, Coords]:
         space, coords = self.space.redraw(coords)
         return eqx.tree_at(lambda s: s.space, self, space), coords
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import ceil, prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.tree_util import KeyPath
 from jaxtyping import Array, Float, PyTree
 
+from subspace.basis.base import cut, joined
 from subspace.errors import InvalidInput, one_of
 
 Label = Callable[[str, Any], str | None]
@@ -27,12 +30,33 @@ ALLOCATIONS = {
 }
 
 
+class Piece(NamedTuple):
+    """A leaf, or a part of a raveled leaf, in a compartment.
+
+    Attributes:
+        leaf: its number.
+        dtype: what it is computed in.
+        shape: of the leaf, or of the part.
+        first: where in the raveled leaf a part begins; None for the whole leaf.
+    """
+
+    leaf: int
+    dtype: Any
+    shape: tuple[int, ...]
+    first: int | None = None
+
+    def of(self, leaf: Array) -> Array:
+        if self.first is not None:
+            leaf = leaf.ravel()[self.first : self.first + self.shape[0]]
+        return leaf.astype(self.dtype)
+
+
 @dataclass(frozen=True)
 class Partition:
     """Which leaf goes into which compartment; hashable, holds no arrays.
 
-    A group of leaves, flattened and concatenated, is cut into one or more compartments. Leaves in
-    no group are frozen: `split` leaves them out, `join` gives them zeros.
+    A group of leaves, one after another, is cut into one or more compartments. Leaves in no group
+    are frozen: `take` leaves them out, `put` gives them zeros.
     """
 
     treedef: Any
@@ -45,41 +69,86 @@ class Partition:
         """Parameters in each compartment."""
         return {name: size for _, cuts in self.groups for name, size in cuts}
 
-    def split(self, tree: PyTree) -> dict[str, Float[Array, " n"]]:
-        """The compartments of a tree shaped like the parameters, in float32 or wider."""
+    @cached_property
+    def pieces(self) -> dict[str, tuple[Piece, ...]]:
+        """What each compartment consists of."""
+        found: dict[str, tuple[Piece, ...]] = {}
+        for indices, cuts in self.groups:
+            whole = [Piece(i, self._dtype(indices), self.leaves[i].shape) for i in indices]
+            if len(cuts) == 1:
+                found[cuts[0][0]] = tuple(whole)
+                continue
+            ends = np.cumsum([size for _, size in cuts])
+            for (name, size), end in zip(cuts, ends, strict=True):
+                found[name] = _between(whole, int(end) - size, int(end))
+        return found
+
+    def leaves_of(self, tree: PyTree) -> list[Array]:
+        """The leaves of a tree shaped like the parameters.
+
+        Raises:
+            ValueError: the tree has another structure.
+        """
         leaves, treedef = jax.tree.flatten(tree)
         if treedef != self.treedef:
             raise ValueError(f"expected a tree like {self.treedef}, got {treedef}")
-        flats = {}
-        for indices, cuts in self.groups:
-            flat = jnp.concatenate([leaves[i].ravel().astype(self._dtype(i)) for i in indices])
-            flats |= dict(zip((name for name, _ in cuts), _cut(flat, cuts), strict=True))
-        return flats
+        return leaves
+
+    def tree_of(self, leaves: Sequence[Any]) -> PyTree:
+        """The inverse of `leaves_of`."""
+        return jax.tree.unflatten(self.treedef, leaves)
+
+    def take(self, leaves: Sequence[Array]) -> dict[str, list[Array]]:
+        """The pieces of each compartment, in float32 or wider."""
+        return {
+            name: [piece.of(leaves[piece.leaf]) for piece in pieces]
+            for name, pieces in self.pieces.items()
+        }
+
+    def put(self, parts: Mapping[str, Sequence[Array]], shapes: Sequence[tuple]) -> list[Array]:
+        """The inverse of `take`, leaves of these shapes and the parameters' dtypes.
+
+        Frozen ones are zero.
+        """
+        found: list[list[Array]] = [[] for _ in self.leaves]
+        for name, pieces in self.pieces.items():
+            for piece, part in zip(pieces, parts[name], strict=True):
+                found[piece.leaf].append(part)
+        return [
+            (joined(have).reshape(shape) if have else jnp.zeros(shape)).astype(leaf.dtype)
+            for have, shape, leaf in zip(found, shapes, self.leaves, strict=True)
+        ]
+
+    def split(self, tree: PyTree) -> dict[str, Float[Array, " n"]]:
+        """The compartments of a tree shaped like the parameters, in float32 or wider."""
+        parts = self.take(self.leaves_of(tree))
+        return {name: joined(pieces) for name, pieces in parts.items()}
 
     def join(self, flats: Mapping[str, Float[Array, " n"]]) -> PyTree:
         """The inverse of `split`; leaves take the parameters' dtypes, frozen ones are zero."""
-        leaves: list[Any] = [None] * len(self.leaves)
-        for indices, cuts in self.groups:
-            pieces = [flats[name] for name, _ in cuts]
-            flat = pieces[0] if len(pieces) == 1 else jnp.concatenate(pieces)
-            parts = _cut(flat, [("", prod(self.leaves[i].shape)) for i in indices])
-            for i, part in zip(indices, parts, strict=True):
-                leaves[i] = part.reshape(self.leaves[i].shape).astype(self.leaves[i].dtype)
-        for i, leaf in enumerate(self.leaves):
-            if leaves[i] is None:
-                leaves[i] = jnp.zeros(leaf.shape, leaf.dtype)
-        return jax.tree.unflatten(self.treedef, leaves)
+        parts = {
+            name: cut(flats[name], [piece.shape for piece in pieces])
+            for name, pieces in self.pieces.items()
+        }
+        leaves = self.put(parts, [leaf.shape for leaf in self.leaves])
+        return self.tree_of(leaves)
 
-    def _dtype(self, i: int) -> Any:
-        """What leaf i's group is computed in: float32, or wider where one of its leaves is."""
-        group = next(indices for indices, _ in self.groups if i in indices)
-        dtypes = [jnp.dtype(jnp.float32), *(self.leaves[j].dtype for j in group)]
+    def _dtype(self, indices: Sequence[int]) -> Any:
+        """What a group is computed in: float32, or wider where one of its leaves is."""
+        dtypes = [jnp.dtype(jnp.float32), *(self.leaves[i].dtype for i in indices)]
         return max(dtypes, key=lambda dtype: jnp.finfo(dtype).bits)
 
 
-def _cut(flat: Array, cuts: Sequence[tuple[str, int]]) -> list[Array]:
-    ends = [sum(size for _, size in cuts[: i + 1]) for i in range(len(cuts))]
-    return [flat[end - size : end] for end, (_, size) in zip(ends, cuts, strict=True)]
+def _between(pieces: Sequence[Piece], first: int, end: int) -> tuple[Piece, ...]:
+    """The parts of raveled leaves between two places in all of them."""
+    found, at = [], 0
+    for piece in pieces:
+        size = prod(piece.shape)
+        low, high = max(first - at, 0), min(end - at, size)
+        if low < high:
+            found.append(piece._replace(shape=(high - low,), first=low))
+        at += size
+    return tuple(found)
 
 
 def divide(params: PyTree, compartments: str | Label | Partition = "whole") -> Partition:

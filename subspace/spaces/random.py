@@ -7,15 +7,17 @@ from typing import Any, final
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
+from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Int, Key, PyTree, UInt32
 
 from subspace.basis import get_basis
-from subspace.basis.base import AbstractBasis
+from subspace.basis.base import AbstractBasis, Block
 from subspace.errors import InvalidInput
 from subspace.spaces.allotment import Allotment
 from subspace.spaces.base import AbstractSubspace, Coords
+from subspace.spaces.directions import Directions
 from subspace.spaces.partition import Label, Partition
+from subspace.spaces.shards import Shards
 
 _WORKERS = 2**31  # no compartment's number
 
@@ -40,6 +42,7 @@ class RandomSubspace(AbstractSubspace):
     seed: UInt32[Array, ""]
     step: Int[Array, ""]
     worker: Int[Array, ""] | None
+    shards: Shards | None = eqx.field(static=True)
 
     def __init__(
         self,
@@ -82,6 +85,7 @@ class RandomSubspace(AbstractSubspace):
         self.seed = jnp.asarray(seed, jnp.uint32)
         self.step = jnp.asarray(0, jnp.int32)
         self.worker = None
+        self.shards = Shards.of(jax.tree.leaves(params))
 
     @property
     def dimensions(self) -> int:
@@ -92,6 +96,11 @@ class RandomSubspace(AbstractSubspace):
     def partition(self) -> Partition:
         """The compartments."""
         return self.allotment.partition
+
+    def _divisible(self) -> bool:
+        """Whether a device can do its part with blocks of leaves alone."""
+        pieces = (piece for of_one in self.partition.pieces.values() for piece in of_one)
+        return self.basis.by_blocks and all(piece.first is None for piece in pieces)
 
     def drawn_by(self, worker: Int[Array, ""], scale: float = 1.0) -> RandomSubspace:
         """This subspace with directions of one worker's own, all ``scale`` times as long."""
@@ -115,32 +124,36 @@ class RandomSubspace(AbstractSubspace):
         return {name: jnp.zeros(d, jnp.float32) for name, d, _ in self.allotment.compartments()}
 
     def project(self, tree: PyTree) -> Coords:
-        flats = self.partition.split(tree)
-        return {
-            name: np.float32(scale) * self.basis.project(key, flats[name], d)
-            for (name, d, scale), key in zip(
-                self.allotment.compartments(), self._keys(), strict=True
-            )
-        }
+        leaves = self.partition.leaves_of(tree)
+        if self.shards is None:
+            return self._drawn().project(leaves)
+        return self.shards(_project_here, self, leaves, given=(P(), self.shards.leaves), gives=P())
 
     def lift(self, coords: Coords) -> PyTree:
-        sizes = self.partition.sizes
-        flats = {
-            name: np.float32(scale) * self.basis.lift(key, coords[name], sizes[name])
-            for (name, _, scale), key in zip(
-                self.allotment.compartments(), self._keys(), strict=True
-            )
-        }
-        return self.partition.join(flats)
+        if self.shards is None:
+            return self.partition.tree_of(self._drawn().lift(coords))
+        given, gives = (P(), P()), self.shards.leaves
+        return self.partition.tree_of(
+            self.shards(_lift_here, self, coords, given=given, gives=gives)
+        )
 
     def filter(self, tree: PyTree) -> tuple[Coords, PyTree]:
-        flats, coords = self.partition.split(tree), {}
-        for (name, d, scale), key in zip(self.allotment.compartments(), self._keys(), strict=True):
-            z, flat = self.basis.filter(key, flats[name], d)
-            coords[name], flats[name] = np.float32(scale) * z, np.float32(scale**2) * flat
-        return coords, self.partition.join(flats)
+        leaves = self.partition.leaves_of(tree)
+        if self.shards is None:
+            coords, leaves = self._drawn().filter(leaves)
+        else:
+            given, gives = (P(), self.shards.leaves), (P(), self.shards.leaves)
+            coords, leaves = self.shards(_filter_here, self, leaves, given=given, gives=gives)
+        return coords, self.partition.tree_of(leaves)
 
-    def redraw(self, coords: Coords) -> tuple[AbstractSubspace, Coords]:
+    def total(self, each: list[Array]) -> Array:
+        """The sum of numbers that each leaf has; on a device with blocks, over all blocks."""
+        if self.shards is None:
+            return sum(each[1:], start=each[0])
+        each = self.shards.once(each)
+        return self.shards.total(sum(each[1:], start=each[0]))
+
+    def redraw(self, coords: Coords, step: PyTree | None = None) -> tuple[AbstractSubspace, Coords]:
         if self.redraw_every is None:
             return self, coords
         moved = eqx.tree_at(lambda s: s.step, self, self.step + 1)
@@ -149,12 +162,50 @@ class RandomSubspace(AbstractSubspace):
         fresh = moved.step % self.redraw_every == 0
         return moved, jax.tree.map(lambda z: jnp.where(fresh, jnp.zeros_like(z), z), coords)
 
-    def _keys(self) -> list[Key[Array, ""]]:
+    def _drawn(self, blocks: list[Block] | None = None) -> Directions:
+        """The current draw, for blocks of the leaves or for all of them."""
         draw = self.step // self.redraw_every if self.redraw_every else self.step  # then always 0
         root = jax.random.fold_in(jax.random.key(self.seed, impl="threefry2x32"), draw)
         if self.worker is not None:
             root = jax.random.fold_in(jax.random.fold_in(root, _WORKERS), self.worker)
-        return [jax.random.fold_in(root, i) for i in range(len(self.allotment.dims))]
+        return Directions(self.basis, self.allotment, _keys(root, len(self.allotment.dims)), blocks)
+
+
+def _keys(root: Key[Array, ""], count: int) -> Key[Array, " count"]:
+    """One for each compartment."""
+    if count == 1:
+        return jax.random.fold_in(root, 0)[None]
+    return jax.vmap(jax.random.fold_in, (None, 0))(root, jnp.arange(count, dtype=jnp.uint32))
+
+
+def _project_here(space: RandomSubspace, leaves: list[Array]) -> Coords:
+    """`RandomSubspace.project` on one of the devices over which parameters are divided."""
+    shards = _shards_of(space)
+    if space._divisible():
+        coords = space._drawn(shards.blocks()).project(shards.once(leaves))
+        return shards.total(coords)
+    return space._drawn().project(shards.gathered(leaves))
+
+
+def _lift_here(space: RandomSubspace, coords: Coords) -> list[Array]:
+    shards = _shards_of(space)
+    if space._divisible():
+        return space._drawn(shards.blocks()).lift(coords)
+    return shards.own(space._drawn().lift(coords))
+
+
+def _filter_here(space: RandomSubspace, leaves: list[Array]) -> tuple[Coords, list[Array]]:
+    shards = _shards_of(space)
+    if space._divisible():
+        coords = _project_here(space, leaves)
+        return coords, _lift_here(space, coords)
+    coords, lifted = space._drawn().filter(shards.gathered(leaves))
+    return coords, shards.own(lifted)
+
+
+def _shards_of(space: RandomSubspace) -> Shards:
+    assert space.shards is not None
+    return space.shards
 
 
 def _has_no_leaf(node: Any) -> bool:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import final
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Num, PyTree
 
 from subspace.errors import InvalidInput
 from subspace.spaces.base import AbstractSubspace, Coords
 from subspace.spaces.components import principal_components
 from subspace.spaces.partition import Partition, divide
+from subspace.spaces.shards import Shards
 
 _HALF_BLOCK = 1 << 20  # columns of half rows that are made float32 together
 _NAME = "trajectory"
@@ -38,6 +41,7 @@ class TrajectorySubspace(AbstractSubspace):
     variances: Float[Array, " d"]
     length: Float[Array, ""]
     partition: Partition = eqx.field(static=True)
+    shards: Shards | None = eqx.field(static=True, default=None)
 
     @classmethod
     def fit(
@@ -75,12 +79,17 @@ class TrajectorySubspace(AbstractSubspace):
         found = principal_components(samples, dim, divided)
         numbers = (found.ratio, found.variances, found.length)
         ratio, variances, length = (jnp.asarray(one, jnp.float32) for one in numbers)
-        return cls(jax.device_put(found.rows), ratio, variances, length, partition)
+        rows, shards = jax.device_put(found.rows), Shards.of(jax.tree.leaves(params))
+        return cls(rows, ratio, variances, length, partition, shards)
 
     def origin(self) -> Coords:
         return {_NAME: jnp.zeros(self.rows.shape[0], jnp.float32)}
 
     def project(self, tree: PyTree) -> Coords:
+        if self.shards is not None:
+            leaves = self.partition.leaves_of(tree)
+            given = (P(), self.shards.leaves)
+            return self.shards(_project_here, self, leaves, given=given, gives=P())
         vector = self.partition.split(tree)[_NAME]
         if self.rows.dtype == vector.dtype:
             return {_NAME: self.rows @ vector}
@@ -95,6 +104,11 @@ class TrajectorySubspace(AbstractSubspace):
         return {_NAME: total + self._full(whole, vector.size - whole) @ vector[whole:]}
 
     def lift(self, coords: Coords) -> PyTree:
+        if self.shards is not None:
+            given, gives = (P(), P()), self.shards.leaves
+            return self.partition.tree_of(
+                self.shards(_lift_here, self, coords, given=given, gives=gives)
+            )
         z, size = coords[_NAME], self.rows.shape[1]
         if self.rows.dtype == z.dtype:
             return self.partition.join({_NAME: z @ self.rows})
@@ -119,5 +133,33 @@ class TrajectorySubspace(AbstractSubspace):
         coords = self.project(tree)
         return coords, self.lift(coords)
 
-    def redraw(self, coords: Coords) -> tuple[AbstractSubspace, Coords]:
+    def redraw(self, coords: Coords, step: PyTree | None = None) -> tuple[AbstractSubspace, Coords]:
         return self, coords
+
+
+def _project_here(space: TrajectorySubspace, leaves: list[Array]) -> Coords:
+    """`TrajectorySubspace.project` on one of the devices over which parameters are divided."""
+    shards, rows = _own_rows(space)
+    each = [jnp.tensordot(row, leaf, leaf.ndim) for row, leaf in zip(rows, leaves, strict=True)]
+    return {_NAME: shards.total(sum(shards.once(each)))}
+
+
+def _lift_here(space: TrajectorySubspace, coords: Coords) -> list[Array]:
+    _, rows = _own_rows(space)
+    return [
+        jnp.tensordot(coords[_NAME], row, 1).astype(leaf.dtype)
+        for row, leaf in zip(rows, space.partition.leaves, strict=True)
+    ]
+
+
+def _own_rows(space: TrajectorySubspace) -> tuple[Shards, list[Array]]:
+    """The columns of this device's block of each leaf, in float32 or wider."""
+    assert space.shards is not None
+    shapes = [leaf.shape for leaf in space.partition.leaves]
+    ends = np.cumsum([prod(shape) for shape in shapes])[:-1]
+    dtype = jnp.promote_types(space.rows.dtype, jnp.float32)
+    each = [
+        part.reshape(-1, *shape).astype(dtype)
+        for part, shape in zip(jnp.split(space.rows, ends, axis=1), shapes, strict=True)
+    ]
+    return space.shards, space.shards.own(each, ahead=1)

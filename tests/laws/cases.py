@@ -12,7 +12,9 @@ from subspace.basis import BASES
 
 NAMES = tuple(BASES)
 ZERO_MEAN = tuple(name for name in NAMES if name != "bernoulli_paper")
-ORTHONORMAL = ("hadamard", "coordinate")
+ORTHONORMAL = ("countsketch", "hadamard", "coordinate")
+PREFIXED = tuple(name for name in NAMES if name != "countsketch")
+"""The first rows of a draw don't depend on how many there are; countsketch has larger buckets."""
 SIZES = ((1, 1), (3, 3), (1000, 41))
 """(n, d): the least, d = n, and d no multiple of a chunk, of 2 or of 32 rows a word."""
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import NAMES, ORTHONORMAL, SIZES, basis, key, matrix, normals
+from cases import NAMES, ORTHONORMAL, PREFIXED, SIZES, basis, key, matrix, normals
 
 
 def both_maps(name, n, z, v, seed=0):
@@ -52,9 +52,11 @@ def test_a_key_names_rows_that_differ_and_d_only_says_how_many(name):
     n, d = 50, 40
     few, many = matrix(name, n, 8), matrix(name, n, d)
     np.testing.assert_array_equal(many, matrix(name, n, d))
-    np.testing.assert_array_equal(many[:, :8], few)
+    if name in PREFIXED:
+        np.testing.assert_array_equal(many[:, :8], few)
     same = np.all(np.isclose(many, matrix(name, n, d, seed=1)), axis=0)
-    assert same.sum() <= (5 if name == "coordinate" else 0)  # of 40 at 1 in 50 each by chance
+    by_chance = name in ("coordinate", "countsketch")  # of 40 at 1 in 50 each
+    assert same.sum() <= (5 if by_chance else 0)
     cosines = np.abs(many.T @ many) - np.eye(d)
     # of 780 pairs: at most 5 sd of 1/√50, or more where rows share a mean
     assert cosines.max() < (0.92 if name == "bernoulli_paper" else 5 / np.sqrt(n))

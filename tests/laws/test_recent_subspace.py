@@ -44,6 +44,12 @@ def walked(steps):
     return space
 
 
+def means(space):
+    """The running means, a row each."""
+    leaves = space.means
+    return np.concatenate([np.reshape(leaf, (len(leaf), -1)) for leaf in leaves], axis=1)
+
+
 def matrix(space):
     """P, dense."""
     origin, unravel = ravel_pytree(space.origin())
@@ -68,9 +74,10 @@ def test_the_directions_span_the_running_means_of_steps_and_are_orthonormal(step
     rank = min(steps, 3)
     p = matrix(space)
     q, drawn = p[:, :3], p[:, 3:]
-    np.testing.assert_allclose(q.T @ q, np.diag([1.0] * rank + [0.0] * (3 - rank)), atol=1e-5)
-    np.testing.assert_allclose(q.T @ drawn, 0, atol=1e-5)
-    for mean in np.asarray(space.means):
+    # lengths come from the means' inner products in float32, where two of them are nearly parallel
+    np.testing.assert_allclose(q.T @ q, np.diag([1.0] * rank + [0.0] * (3 - rank)), atol=1e-4)
+    np.testing.assert_allclose(q.T @ drawn, 0, atol=1e-4)
+    for mean in means(space):
         np.testing.assert_allclose(q @ (q.T @ mean), mean, atol=1e-5)
     expected = np.zeros((3, SIZE))
     again: Any = walked(0)
@@ -78,7 +85,7 @@ def test_the_directions_span_the_running_means_of_steps_and_are_orthonormal(step
         again, moved = step(again, tree(seed))
         for i, decay in enumerate((0.9, 0.99, 0.999)):
             expected[i] = decay * expected[i] + (1 - decay) * flat(moved)
-    np.testing.assert_allclose(space.means, expected, rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(means(space), expected, rtol=1e-3, atol=1e-6)
 
 
 def test_what_all_gradients_share_is_followed_at_once():

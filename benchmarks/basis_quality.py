@@ -1,0 +1,153 @@
+"""Is one basis as good as another? Networks trained with each, everything else the same.
+
+    python benchmarks/basis_quality.py --models fc --dataset fashion_mnist --data-dir DIR \
+        --epochs 5 --log runs.jsonl
+
+A line for every run goes to the log, which a run that starts again goes on with; a table of test
+accuracy, mean and standard deviation over seeds, is printed at the end. Batch 32, no augmentation,
+constant learning rates: those of `subspace list`, halved for every tenfold fewer directions where
+there is error feedback, the same for every basis.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import measure
+import numpy as np
+import optax
+
+from subspace import models, rbd
+from subspace.data.augment import prepare
+from subspace.data.dataset import Dataset, load
+from subspace.methods import METHODS, rates
+
+BATCH = 32
+KINDS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "error feedback": {"error_feedback": True},
+    "strong": dict(METHODS["rbd"].presets["strong"]),
+}
+
+
+def learning_rate(kind: str, model: str, dataset: str, dim: int) -> float:
+    method = "rbd" if kind == "plain" else "rbd+feedback"
+    rate = rates.learning_rate(method, model, dataset).learning_rate
+    return rate if kind == "plain" or dim >= 250 else rate / 2
+
+
+class Setting:
+    """One network with one optimizer; its programs are compiled once for all seeds."""
+
+    def __init__(self, data: Dataset, model: str, dim: int, kind: str, basis: str, rate: float):
+        built, self.state = models.build(model, data.shape, data.outputs, key=jax.random.key(0))
+        _, self.static = eqx.partition(built, eqx.is_inexact_array)
+        self.data, self.model = data, model
+        self.make = lambda params, seed: rbd(
+            params, rate, dim=dim, basis=basis, seed=seed, **KINDS[kind]
+        )
+        self.images, self.labels = map(jnp.asarray, data.train)
+        self.epoch = jax.jit(self._epoch)
+        self.scores = jax.jit(self._scores)
+
+    def _scores(self, params: Any, images: Any, labels: Any) -> tuple[Any, Any]:
+        logits, _ = models.apply(eqx.combine(params, self.static), self.state, prepare(images))
+        entropies = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+        return entropies.mean(), (logits.argmax(-1) == labels).mean()
+
+    def _epoch(self, carry: Any, rows: Any) -> tuple[Any, Any]:
+        optimizer = self.make(carry[0], 0)  # the seed of a run is in its state
+
+        def step(carry: Any, rows: Any) -> tuple[Any, Any]:
+            params, opt_state = carry
+            batch = self.images[rows], self.labels[rows]
+            (loss, _), grads = jax.value_and_grad(self._scores, has_aux=True)(params, *batch)
+            updates, opt_state = optimizer.update(grads, opt_state, params)
+            return (optax.apply_updates(params, updates), opt_state), loss
+
+        return jax.lax.scan(step, carry, rows)
+
+    def train(self, seed: int, epochs: int) -> dict[str, float]:
+        key = jax.random.key(seed)
+        built, _ = models.build(self.model, self.data.shape, self.data.outputs, key=key)
+        params = eqx.filter(built, eqx.is_inexact_array)
+        carry, order = (params, self.make(params, seed).init(params)), np.random.default_rng(seed)
+        losses = jnp.zeros(1)
+        for _ in range(epochs):
+            rows = order.permutation(len(self.labels))
+            rows = rows[: len(rows) // BATCH * BATCH].reshape(-1, BATCH)
+            carry, losses = self.epoch(carry, rows)
+        images, labels = self.data.test
+        parts = [
+            float(self.scores(carry[0], images[i : i + 1000], labels[i : i + 1000])[1])
+            for i in range(0, len(labels) // 1000 * 1000, 1000)
+        ]
+        return {"loss": float(losses.mean()), "test": 100 * statistics.mean(parts)}
+
+
+def table(lines: list[dict[str, Any]], bases: list[str]) -> list[dict[str, Any]]:
+    """A row for each setting, a column for each basis."""
+    shared = ("model", "dataset", "kind", "dim", "rate", "epochs")
+    rows: dict[Any, dict[str, Any]] = {}
+    for line in lines:
+        key = tuple(line[name] for name in shared)
+        rows.setdefault(key, {}).setdefault(line["basis"], []).append(line)
+    found = []
+    for key, each in rows.items():
+        row = dict(zip(shared, map(str, key), strict=True))
+        for basis in bases:
+            tests = [line["test"] for line in each.get(basis, [])]
+            losses = [line["loss"] for line in each.get(basis, [])]
+            spread = statistics.stdev(tests) if len(tests) > 1 else 0.0
+            row[basis] = f"{statistics.mean(tests):.1f} ± {spread:.1f}" if tests else ""
+            row[f"{basis}, loss"] = f"{statistics.mean(losses):.4f}" if losses else ""
+        found.append(row)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--bases", nargs="+", default=["hadamard", "countsketch"])
+    parser.add_argument("--models", nargs="+", default=["fc"])
+    parser.add_argument("--dims", nargs="+", type=int, default=[25, 250])
+    parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=list(KINDS))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--dataset", default="digits")
+    parser.add_argument("--data-dir")
+    parser.add_argument("--log", type=Path, required=True)
+    options = parser.parse_args()
+    data = load(options.dataset, data_dir=options.data_dir)
+    lines = (
+        [json.loads(line) for line in options.log.read_text().splitlines()]
+        if (options.log.exists())
+        else []
+    )
+    grid = itertools.product(options.models, options.dims, options.kinds, options.bases)
+    for model, dim, kind, basis in grid:
+        rate = learning_rate(kind, model, options.dataset, dim)
+        setting = None
+        for seed in range(options.seeds):
+            line = {"model": model, "dataset": options.dataset, "kind": kind, "dim": dim}
+            line |= {"basis": basis, "rate": rate, "epochs": options.epochs, "seed": seed}
+            if any(line.items() <= one.items() for one in lines):
+                continue
+            setting = setting or Setting(data, model, dim, kind, basis, rate)
+            lines.append(line | setting.train(seed, options.epochs))
+            with options.log.open("a") as log:
+                log.write(json.dumps(lines[-1]) + "\n")
+            print(lines[-1], file=sys.stderr)
+    measure.show("Test accuracy, %", table(lines, options.bases), as_json=False)
+
+
+if __name__ == "__main__":
+    main()
