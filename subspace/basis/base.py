@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import ClassVar, NamedTuple
 
@@ -89,6 +89,13 @@ class AbstractBasis(eqx.Module):
         """``P z`` in pieces: an array of each block's shape."""
         shapes = [block.whole for block in blocks]
         return cut(self.lift(key, z, sum(map(prod, shapes))), shapes)
+
+    def lifter(
+        self, key: Key[Array, ""], blocks: Sequence[Block], d: int
+    ) -> Callable[[Float[Array, " d"]], list[Array]]:
+        """`lift_leaves` of one draw, for a loop: what doesn't depend on z is computed here."""
+        del d
+        return lambda z: self.lift_leaves(key, z, blocks)
 
     def filter_leaves(
         self,

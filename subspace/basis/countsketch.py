@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import ClassVar, NamedTuple, final
 
@@ -76,6 +76,23 @@ class CountSketch(AbstractBasis):
             _signed(key, _unfold(part, block, grid), block, first)
             for part, block, first, grid in zip(parts, blocks, _firsts(blocks), grids, strict=True)
         ]
+
+    def lifter(
+        self, key: Key[Array, ""], blocks: Sequence[Block], d: int
+    ) -> Callable[[Float[Array, " d"]], list[Array]]:
+        """Keeps the signs: with those a lift is n multiplications."""
+        grids = [_grid(block.whole, d) for block in blocks]
+        turn = _turn(key, grids)
+        units = lax.optimization_barrier(self.lift_leaves(key, jnp.ones(d), blocks))
+
+        def lift(z: Float[Array, " d"]) -> list[Array]:
+            parts = cut(_taken(z, turn, _count(grids)), [grid.shape for grid in grids])
+            return [
+                _unfold(part, block, grid) * unit.astype(z.dtype)
+                for part, block, grid, unit in zip(parts, blocks, grids, units, strict=True)
+            ]
+
+        return lift
 
     def filter_leaves(
         self, key: Key[Array, ""], leaves: Sequence[Array], blocks: Sequence[Block], d: int

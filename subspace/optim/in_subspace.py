@@ -205,8 +205,10 @@ def _chart(
 
     shared.defvjp(lambda z: (z, None), lambda _, cotangent: (workers.mean(cotangent),))
 
+    lift = space.lifter()
+
     def value(z: Coords) -> Any:
-        step = space.lift(jax.tree.map(jnp.subtract, shared(z), coords))
+        step = lift(jax.tree.map(jnp.subtract, shared(z), coords))
         return workers.mean(value_fn(optax.apply_updates(params, step)))
 
     return value

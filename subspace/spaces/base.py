@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import TypeAlias
 
 import equinox as eqx
@@ -33,6 +34,14 @@ class AbstractSubspace(eqx.Module):
     @abstractmethod
     def lift(self, coords: Coords) -> PyTree:
         """``P coords``: the step in parameter space that a step in coordinates means."""
+
+    def lifter(self) -> Callable[[Coords], PyTree]:
+        """`lift`, for a loop: what doesn't depend on coordinates is computed once, here.
+
+        For evolution strategies and searches, which lift many times within a draw. May take D
+        numbers of memory.
+        """
+        return self.lift
 
     @abstractmethod
     def filter(self, tree: PyTree) -> tuple[Coords, PyTree]:

@@ -15,7 +15,7 @@ from subspace.basis.base import AbstractBasis, Block
 from subspace.spaces.allotment import Allotment
 from subspace.spaces.base import Coords
 
-_MANY = 8  # compartments alike, from which on one program in a loop saves more than it costs
+MANY = 8  # compartments alike, from which on one program in a loop saves more than it costs
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,20 @@ class Directions:
         names = self.allotment.partition.sizes
         return self._leaves(self._each(one, [coords[name] for name in names]))
 
+    def lifter(self) -> Callable[[Coords], list[Array]]:
+        """`lift`, for a loop."""
+        names = list(self.allotment.partition.sizes)
+        each = [
+            self.basis.lifter(self.keys[i], self._blocks(i), d)
+            for i, d in enumerate(self.allotment.dims)
+        ]
+
+        def lift(coords: Coords) -> list[Array]:
+            scaled = map(_times, self.allotment.scales, (coords[name] for name in names))
+            return self._leaves([lifted(z) for lifted, z in zip(each, scaled, strict=True)])
+
+        return lift
+
     def filter(self, leaves: list[Array]) -> tuple[Coords, list[Array]]:
         """``z = Pᵀ v`` and ``P z``, of whole leaves."""
 
@@ -71,7 +85,7 @@ class Directions:
         """
         found: list[Any] = [None] * len(args)
         for alike in self._groups():
-            if len(alike) < _MANY:
+            if len(alike) < MANY:
                 for i in alike:
                     found[i] = f(i, self.keys[i], args[i])
                 continue

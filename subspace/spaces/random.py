@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, final
 
 import equinox as eqx
@@ -15,7 +16,7 @@ from subspace.basis.base import AbstractBasis, Block
 from subspace.errors import InvalidInput
 from subspace.spaces.allotment import Allotment
 from subspace.spaces.base import AbstractSubspace, Coords
-from subspace.spaces.directions import Directions
+from subspace.spaces.directions import MANY, Directions
 from subspace.spaces.partition import Label, Partition
 from subspace.spaces.shards import Shards
 
@@ -136,6 +137,12 @@ class RandomSubspace(AbstractSubspace):
         return self.partition.tree_of(
             self.shards(_lift_here, self, coords, given=given, gives=gives)
         )
+
+    def lifter(self) -> Callable[[Coords], PyTree]:
+        if self.shards is not None or len(self.allotment.dims) >= MANY:
+            return self.lift
+        lift = self._drawn().lifter()
+        return lambda coords: self.partition.tree_of(lift(coords))
 
     def filter(self, tree: PyTree) -> tuple[Coords, PyTree]:
         leaves = self.partition.leaves_of(tree)
