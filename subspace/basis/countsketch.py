@@ -16,6 +16,7 @@ from subspace.basis.bits import flip, words_at
 
 _MOST_CELLS = 1 << 16  # of a leaf, unless d needs more
 _CELLS_OF_A_DIRECTION = 8
+_LONG = 1 << 22  # parameters of a leaf, from which on memory decides
 _SHARE = 32  # parameters to a cell, where there are enough of them
 
 
@@ -59,7 +60,7 @@ class CountSketch(AbstractBasis):
     ) -> Float[Array, " d"]:
         grids = [_grid(block.whole, d) for block in blocks]
         cells = [
-            _fold(_signed(key, leaf, block, first), block, grid).ravel()
+            _fold(key, leaf, block, first, grid).ravel()
             for leaf, block, first, grid in zip(leaves, blocks, _firsts(blocks), grids, strict=True)
         ]
         turn = _turn(key, grids)
@@ -121,16 +122,16 @@ def _grid(shape: tuple[int, ...], d: int) -> _Grid:
     axis = len(shape) - 1
     while axis > 0 and prod(shape[axis:]) <= most:
         axis -= 1
-    rows = max(1, most // prod(shape[axis + 1 :]))
-    return _Grid(axis, (_rows(shape[axis], rows), *shape[axis + 1 :]))
+    rows = _rows(shape[axis], max(1, most // prod(shape[axis + 1 :])))
+    return _Grid(axis, (rows, *shape[axis + 1 :]))
 
 
 def _rows(length: int, most: int) -> int:
-    """Up to so many; if half of that can do it, so that they divide the axis evenly."""
+    """All of an axis, or what divides it evenly if half as many can, or a power of two."""
     if length <= most:
         return length
-    divisors = (rows for rows in range(most, most // 2, -1) if length % rows == 0)
-    return next(divisors, 1 << (most.bit_length() - 1))
+    even = (rows for rows in range(most, most // 2, -1) if length % rows == 0)
+    return next(even, 1 << (most.bit_length() - 1))
 
 
 def _firsts(blocks: Sequence[Block]) -> list[int]:
@@ -150,17 +151,51 @@ def _signed(
     return flip(words_at(key, jnp.broadcast_to(index, x.shape)), x)
 
 
-def _fold(x: Array, block: Block, grid: _Grid) -> Array:
-    """The sum of each cell over a block."""
+def _fold(key: Key[Array, ""], x: Array, block: Block, first: int, grid: _Grid) -> Array:
+    """The sum of each cell over a block, with signs; a row of cells, or the grid."""
+    width, length = prod(grid.shape), x.shape[grid.axis] if x.ndim else 1
+    if block.divided or (grid.axis > 0 and length % grid.shape[0]):
+        return _folded(_signed(key, x, block, first), block, grid)
+    count = x.size // width  # entries that are ``width`` apart share a cell
+
+    def at_once(x: Array) -> Array:
+        signed = _signed(key, x, block, first).ravel()
+        cells = jnp.sum(signed[: count * width].reshape(count, width), axis=0)
+        return cells.at[: x.size - count * width].add(signed[count * width :])
+
+    def in_turn(x: Array) -> Array:
+        cells = _sum_of_rows(key, x.ravel(), count, width, first)
+        rest = x.ravel()[count * width :]
+        signed = _signed(key, rest, Block.all_of(rest.shape), first + count * width)
+        return cells.at[: rest.size].add(signed)
+
+    if x.size < _LONG:
+        return at_once(x)
+    # XLA's CPU compiler would write all signed numbers to memory before it adds them
+    return lax.platform_dependent(x, cpu=in_turn, default=at_once)
+
+
+def _sum_of_rows(
+    key: Key[Array, ""], x: Float[Array, " n"], count: int, width: int, first: int
+) -> Float[Array, " width"]:
+    """Of so many signed rows that lie one behind the other, added one by one."""
+    along = jnp.arange(width, dtype=jnp.uint32) + np.uint32(first % 2**32)
+
+    def add(i: Array, total: Array) -> Array:
+        row = lax.dynamic_slice(x, (i * width,), (width,))
+        return total + flip(words_at(key, along + (i * width).astype(jnp.uint32)), row)
+
+    return lax.fori_loop(0, count, add, 0 * x[:width])
+
+
+def _folded(x: Array, block: Block, grid: _Grid) -> Array:
+    """The sum of each cell over any block."""
     rows, axis = grid.shape[0], grid.axis
     length, behind = (1, ()) if x.ndim == 0 else (x.shape[axis], x.shape[axis + 1 :])
     x = x.reshape(-1, length, *behind)
     whole = length // rows * rows
-    turns = x[:, :whole].reshape(len(x) * (whole // rows), rows, *behind)
-    cells = jnp.sum(turns, axis=0)
-    if whole < length:
-        rest = jnp.sum(x[:, whole:], axis=0)
-        cells = cells.at[: length - whole].add(rest)
+    cells = jnp.sum(x[:, :whole].reshape(len(x) * (whole // rows), rows, *behind), axis=0)
+    cells = cells.at[: length - whole].add(jnp.sum(x[:, whole:], axis=0))
     if not block.divided:
         return cells
     start = block.start[axis:]
@@ -199,7 +234,8 @@ def _dealt(cells: Float[Array, " c"], turn: Int[Array, ""], d: int) -> Float[Arr
 
 def _taken(buckets: Float[Array, " d"], turn: Int[Array, ""], count: int) -> Float[Array, " c"]:
     """Every cell has its bucket's number: the transpose of `_dealt`."""
-    return _rotated(jnp.tile(buckets, -(-count // buckets.size))[:count], turn)
+    cells = _rotated(jnp.tile(buckets, -(-count // buckets.size))[:count], turn)
+    return lax.optimization_barrier(cells)  # or each parameter finds its bucket again
 
 
 def _rotated(x: Float[Array, " c"], first: Int[Array, ""]) -> Float[Array, " c"]:
