@@ -26,6 +26,11 @@ class InvalidInput(ValueError):
         super().__init__(f"{field}: {reason}")
 
 
+def is_whole(value: object) -> bool:
+    """Whether it is a whole number of Python's."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def lookup(field: str, name: _K, table: Mapping[_K, _T]) -> _T:
     """``table[name]``, or an `InvalidInput` as `one_of`'s."""
     return table[one_of(field, name, table)]

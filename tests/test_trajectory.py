@@ -126,7 +126,7 @@ def some_tree(seed):
 
 
 def test_half_samples_make_half_rows_that_span_the_same(monkeypatch):
-    monkeypatch.setattr("subspace.spaces.trajectory._HALF_BLOCK", 500)
+    monkeypatch.setattr("subspace.spaces.trajectory._BLOCK", 500)
     samples = walk() - 5
     full = TrajectorySubspace.fit(samples, 4, PARAMS)
     half = TrajectorySubspace.fit(samples.astype(np.float16), 4, PARAMS)
@@ -144,7 +144,7 @@ def test_half_samples_make_half_rows_that_span_the_same(monkeypatch):
 
 @pytest.mark.parametrize("block", [500, 1 << 20])
 def test_half_rows_lift_and_project_as_adjoints(monkeypatch, block):
-    monkeypatch.setattr("subspace.spaces.trajectory._HALF_BLOCK", block)
+    monkeypatch.setattr("subspace.spaces.trajectory._BLOCK", block)
     half = TrajectorySubspace.fit(walk().astype(np.float16), 4, PARAMS)
     tree, z = some_tree(1), {"trajectory": jnp.arange(1.0, 5.0)}
     lifted = half.lift(z)

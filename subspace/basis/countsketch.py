@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import prod
-from typing import ClassVar, NamedTuple, final
+from typing import Any, ClassVar, NamedTuple, final
 
 import jax.numpy as jnp
 import numpy as np
@@ -64,14 +64,14 @@ class CountSketch(AbstractBasis):
             for leaf, block, first, grid in zip(leaves, blocks, _firsts(blocks), grids, strict=True)
         ]
         turn = _turn(key, grids)
-        return _dealt(joined(cells), turn, d) * _sizes(blocks, grids, turn, d)
+        return _dealt(joined(cells), turn, d) * _sizes(blocks, grids, turn, d, leaves[0].dtype)
 
     def lift_leaves(
         self, key: Key[Array, ""], z: Float[Array, " d"], blocks: Sequence[Block]
     ) -> list[Array]:
         grids = [_grid(block.whole, z.size) for block in blocks]
         turn = _turn(key, grids)
-        cells = _taken(z * _sizes(blocks, grids, turn, z.size), turn, _count(grids))
+        cells = _taken(z * _sizes(blocks, grids, turn, z.size, z.dtype), turn, _count(grids))
         parts = cut(cells, [grid.shape for grid in grids])
         return [
             _signed(key, _unfold(part, block, grid), block, first)
@@ -244,11 +244,11 @@ def _rotated(x: Float[Array, " c"], first: Int[Array, ""]) -> Float[Array, " c"]
 
 
 def _sizes(
-    blocks: Sequence[Block], grids: Sequence[_Grid], turn: Int[Array, ""], d: int
+    blocks: Sequence[Block], grids: Sequence[_Grid], turn: Int[Array, ""], d: int, dtype: Any
 ) -> Float[Array, " d"]:
     """The entries' size in each direction: one over the root of the parameters in its bucket."""
     counts = [_counts(block.whole, grid) for block, grid in zip(blocks, grids, strict=True)]
-    return lax.rsqrt(_dealt(jnp.asarray(np.concatenate(counts)), turn, d))
+    return lax.rsqrt(_dealt(jnp.asarray(np.concatenate(counts)), turn, d).astype(dtype))
 
 
 def _counts(shape: tuple[int, ...], grid: _Grid) -> np.ndarray:

@@ -6,7 +6,6 @@ from typing import ClassVar, final
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int, Key, UInt32
 
@@ -77,7 +76,7 @@ def transform(x: Float[Array, " m"]) -> Float[Array, " m"]:
     Each stage works on the fastest axis and makes it the slowest: a strided read, a contiguous
     write ("constant geometry"). After all stages the axes are back in their order.
     """
-    scale = np.float32(_power_of_two(x.size) ** -0.5)
+    scale = _power_of_two(x.size) ** -0.5
     if x.size % 3 == 0:
         x = jnp.concatenate(_reflect(*x.reshape(-1, 3).T))
     for _ in range(_power_of_two(x.size).bit_length() - 1):
@@ -92,5 +91,5 @@ def _power_of_two(m: int) -> int:
 
 def _reflect(*x: Float[Array, " k"]) -> list[Float[Array, " k"]]:
     """The 3×3 reflection I - (2/3) J, the flattest symmetric orthogonal matrix of its size."""
-    shift = np.float32(2 / 3) * sum(x[1:], start=x[0])
+    shift = 2 / 3 * sum(x[1:], start=x[0])
     return [part - shift for part in x]

@@ -32,7 +32,7 @@ class Context(NamedTuple):
 
     Attributes:
         learning_rate: a number or an Optax schedule, of a method that has one.
-        seed: of random directions, 0 to 2³² - 1.
+        seed: of random directions, 0 to 2³² - 1; or an array of one.
         exchange: how workers share a step.
         batch_size: examples of a step on all workers together.
         steps: of an epoch.
@@ -40,7 +40,7 @@ class Context(NamedTuple):
     """
 
     learning_rate: Any = None
-    seed: int = 0
+    seed: Any = 0
     exchange: AbstractExchange = Alone()
     batch_size: int = 1
     steps: int = 1

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import optax
-from jaxtyping import PyTree
+from jaxtyping import Array, PyTree
 
 from subspace.basis import BASES
 from subspace.basis.base import AbstractBasis
 from subspace.errors import InvalidInput
 from subspace.methods.base import Context, Exchanging, Method, register, takes_fields_of
 from subspace.methods.schedule import Rated, Schedule, momentum
+from subspace.optim.arguments import check_exchange, check_rate, for_the_tree_of_init
 from subspace.optim.estimators import SHAPING, Evolution
 from subspace.optim.exchange import AbstractExchange, Alone
 from subspace.optim.in_subspace import chain, in_subspace
@@ -47,7 +48,7 @@ class InRandomSubspace(InCompartments, Exchanging):
     )
     scale: str = option("unit", "Length of the directions: unit, or paper.", choices=SCALES)
 
-    def space(self, params: PyTree, seed: int, redraw_every: int | None) -> RandomSubspace:
+    def space(self, params: PyTree, seed: int | Array, redraw_every: int | None) -> RandomSubspace:
         return RandomSubspace(
             params,
             dim=self.dim,
@@ -201,12 +202,22 @@ class SGD(Method):
         return chain(average, optax.sgd(context.learning_rate, self.momentum or None))
 
 
+def _made(
+    method: Method, params: PyTree, learning_rate: Any, seed: Any, exchange: Any
+) -> optax.GradientTransformationExtraArgs:
+    """A method as an Optax transformation of whatever tree it is given."""
+    check_rate(learning_rate)
+    check_exchange(exchange)
+    context = Context(learning_rate, seed, exchange)
+    return for_the_tree_of_init(lambda target: method.build(target, context), params)
+
+
 @takes_fields_of(RBD)
 def rbd(
     params: PyTree,
     learning_rate: optax.ScalarOrSchedule,
     *,
-    seed: int = 0,
+    seed: int | Array = 0,
     exchange: AbstractExchange = Alone(),
     **options: Any,
 ) -> optax.GradientTransformationExtraArgs:
@@ -226,7 +237,7 @@ def rbd(
     Raises:
         InvalidInput: an argument that can't be used; says which and what to do.
     """
-    return RBD(**options).build(params, Context(learning_rate, seed, exchange))
+    return _made(RBD(**options), params, learning_rate, seed, exchange)
 
 
 @takes_fields_of(FPD)
@@ -234,7 +245,7 @@ def fpd(
     params: PyTree,
     learning_rate: optax.ScalarOrSchedule,
     *,
-    seed: int = 0,
+    seed: int | Array = 0,
     exchange: AbstractExchange = Alone(),
     **options: Any,
 ) -> optax.GradientTransformationExtraArgs:
@@ -242,7 +253,7 @@ def fpd(
 
     Arguments and errors as for `rbd`; momentum acts on the coordinates.
     """
-    return FPD(**options).build(params, Context(learning_rate, seed, exchange))
+    return _made(FPD(**options), params, learning_rate, seed, exchange)
 
 
 @takes_fields_of(NES)
@@ -250,7 +261,7 @@ def nes(
     params: PyTree,
     learning_rate: optax.ScalarOrSchedule,
     *,
-    seed: int = 0,
+    seed: int | Array = 0,
     exchange: AbstractExchange = Alone(),
     **options: Any,
 ) -> optax.GradientTransformationExtraArgs:
@@ -262,7 +273,7 @@ def nes(
 
     Arguments and errors as for `rbd`; see `subspace.Evolution`.
     """
-    return NES(**options).build(params, Context(learning_rate, seed, exchange))
+    return _made(NES(**options), params, learning_rate, seed, exchange)
 
 
 @takes_fields_of(RBDInLaw)
@@ -270,7 +281,7 @@ def rbd_in_law(
     params: PyTree,
     learning_rate: optax.ScalarOrSchedule,
     *,
-    seed: int = 0,
+    seed: int | Array = 0,
     exchange: AbstractExchange = Alone(),
     **options: Any,
 ) -> optax.GradientTransformationExtraArgs:
@@ -281,7 +292,7 @@ def rbd_in_law(
 
     Arguments and errors as for `rbd`; momentum too acts as there.
     """
-    return RBDInLaw(**options).build(params, Context(learning_rate, seed, exchange))
+    return _made(RBDInLaw(**options), params, learning_rate, seed, exchange)
 
 
 @takes_fields_of(SGD)
@@ -293,4 +304,4 @@ def sgd(
     **options: Any,
 ) -> optax.GradientTransformationExtraArgs:
     """Plain SGD with the same interface: the yardstick. ``params`` is not used."""
-    return SGD(**options).build(params, Context(learning_rate, exchange=exchange))
+    return _made(SGD(**options), params, learning_rate, 0, exchange)

@@ -13,6 +13,7 @@ from jaxtyping import PyTree
 from subspace.methods.base import Context, OnTrajectory, register, takes_fields_of
 from subspace.methods.random import SGD
 from subspace.methods.schedule import Decayed, Schedule, momentum
+from subspace.optim.arguments import check_exchange, check_rate, check_space
 from subspace.optim.bfgs import PAIRS, Prior, scale_by_bfgs
 from subspace.optim.exchange import AbstractExchange, Alone
 from subspace.optim.in_subspace import SubspaceState, chain, in_subspace
@@ -151,6 +152,14 @@ def _beside(
     return optax.GradientTransformationExtraArgs(init, update)  # pyright: ignore
 
 
+def _made(
+    method: OnTrajectory, space: Any, context: Context
+) -> optax.GradientTransformationExtraArgs:
+    check_space(space)
+    check_exchange(context.exchange)
+    return method.build(space, context)
+
+
 @takes_fields_of(PSGD)
 def p_sgd(
     space: AbstractSubspace,
@@ -167,7 +176,8 @@ def p_sgd(
         exchange: how workers combine coordinates.
         options: below.
     """
-    return PSGD(**options).build(space, Context(learning_rate, exchange=exchange))
+    check_rate(learning_rate)
+    return _made(PSGD(**options), space, Context(learning_rate, exchange=exchange))
 
 
 @takes_fields_of(PBFGS, but=("alpha", "momentum"))
@@ -185,7 +195,7 @@ def p_bfgs(
         options: below; see `subspace.optim.bfgs.scale_by_bfgs` and
             `subspace.optim.linesearch.backtracking`.
     """
-    return PBFGS(**options).build(space, Context(exchange=exchange))
+    return _made(PBFGS(**options), space, Context(exchange=exchange))
 
 
 @takes_fields_of(PBFGS)
@@ -199,7 +209,7 @@ def p_plus_bfgs(
 
     Arguments as for `p_bfgs`.
     """
-    return PBFGS(**options).build(space, Context(exchange=exchange))
+    return _made(PBFGS(**options), space, Context(exchange=exchange))
 
 
 @takes_fields_of(Newton)
@@ -211,4 +221,4 @@ def p_newton(
     As `p_bfgs`, with the exact Hessian of the mini-batch's loss in the d coordinates instead of an
     estimate. Its ``update`` needs ``params``, ``value`` and ``value_fn``.
     """
-    return Newton(**options).build(space, Context(exchange=exchange))
+    return _made(Newton(**options), space, Context(exchange=exchange))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -12,6 +11,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from subspace.errors import one_of
+from subspace.optim.arguments import told
 
 PAIRS = ("paper", "shared")
 
@@ -83,13 +83,9 @@ def scale_by_bfgs(
         updates: PyTree,
         state: BFGSState,
         params: PyTree | None = None,
-        *,
-        value_fn: Callable[[PyTree], Any] | None = None,
         **extra: Any,
     ) -> tuple[PyTree, BFGSState]:
-        del extra
-        if params is None or (pairs == "shared" and value_fn is None):
-            raise ValueError("scale_by_bfgs needs `params`, and `value_fn` for pairs='shared'")
+        value_fn = told(params, extra, *(["value_fn"] if pairs == "shared" else [])).get("value_fn")
         gradient, unravel = ravel_pytree(updates)
         here, _ = ravel_pytree(params)
         before = state.last_gradient

@@ -9,7 +9,6 @@ from typing import Any, final
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, PyTree
@@ -100,13 +99,15 @@ class Evolution(AbstractEstimator):
         value_fn: Callable[..., object] | None,
     ) -> Coords:
         if params is None or value_fn is None:
-            raise ValueError("Evolution needs `params` and `value_fn`")
+            raise InvalidInput(
+                "update", "Evolution needs params and value_fn=, the loss of parameters"
+            )
         origin, unravel = ravel_pytree(space.origin())
         length = self.sigma * sum(leaf.size for leaf in jax.tree.leaves(params)) ** 0.5
         lift = space.lifter()
 
         def loss(i: Int[Array, ""], distance: float) -> Any:
-            one = jnp.zeros_like(origin).at[i].set(np.float32(distance))
+            one = jnp.zeros_like(origin).at[i].set(distance)
             moved = jax.tree.map(jnp.add, params, lift(unravel(one)))
             return value_fn(moved, *([(i, origin.size)] if self.separate_batches else []))
 
@@ -143,5 +144,5 @@ def _fitness(values: Float[Array, " d"], shaping: str) -> Float[Array, " d"]:
     if shaping == "ranks":
         ranks = jnp.argsort(jnp.argsort(values)).astype(values.dtype)
         return ranks / max(values.size - 1, 1) - 0.5
-    spread = jnp.std(values) + np.float32(1e-8)  # losses that are all equal have none
+    spread = jnp.std(values) + 1e-8  # losses that are all equal have none
     return (values - jnp.mean(values)) / spread

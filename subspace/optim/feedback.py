@@ -23,7 +23,7 @@ def with_missed(updates: PyTree, residual: PerWorker | None) -> PyTree:
     """A gradient, and what is left of those before it: ``g + e``."""
     if residual is None:
         return updates
-    return jax.tree.map(lambda g, e: g + e[0], updates, residual.each)
+    return jax.tree.map(lambda g, e: g.astype(e.dtype) + e[0], updates, residual.each)
 
 
 def missed(wanted: PyTree, followed: PyTree, before: PerWorker) -> PerWorker:

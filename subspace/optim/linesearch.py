@@ -11,6 +11,7 @@ import optax
 from jaxtyping import Array, Int, PyTree
 
 from subspace.errors import one_of
+from subspace.optim.arguments import told
 from subspace.optim.in_subspace import find_state
 
 ON_FAILURE = ("stay", "paper")
@@ -57,7 +58,7 @@ def backtracking(
     def update(
         updates: PyTree, state: BacktrackingState, params: Any = None, **extra: Any
     ) -> tuple[PyTree, BacktrackingState]:
-        needed = {name: extra[name] for name in ("value", "grad", "value_fn")}
+        needed = told(params, extra, "value", "grad", "value_fn")
         found: Any
         # its own state would carry the last step size on, and from 0, after a loss that was never
         # finite, no search recovers

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -12,6 +11,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import PyTree
 
 from subspace.errors import InvalidInput
+from subspace.optim.arguments import told
 
 
 def scale_by_newton(*, damping: float = 1e-3) -> optax.GradientTransformationExtraArgs:
@@ -35,13 +35,9 @@ def scale_by_newton(*, damping: float = 1e-3) -> optax.GradientTransformationExt
         updates: PyTree,
         state: optax.EmptyState,
         params: PyTree | None = None,
-        *,
-        value_fn: Callable[[PyTree], Any] | None = None,
         **extra: Any,
     ) -> tuple[PyTree, optax.EmptyState]:
-        del extra
-        if params is None or value_fn is None:
-            raise ValueError("scale_by_newton needs `params` and `value_fn`")
+        value_fn = told(params, extra, "value_fn")["value_fn"]
         gradient, unravel = ravel_pytree(updates)
         here, _ = ravel_pytree(params)
         gradient_at = jax.grad(lambda z: value_fn(unravel(z)))

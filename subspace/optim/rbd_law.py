@@ -27,9 +27,9 @@ import optax
 from jax import lax
 from jaxtyping import Array, Float, Int32, Key, PyTree, UInt32
 
-from subspace.errors import InvalidInput
 from subspace.spaces.partition import Label, Partition, divide
 from subspace.spaces.partition import allocate as allocate_dims
+from subspace.spaces.seed import seed_word
 
 _T = TypeVar("_T", bound=Any)
 
@@ -47,7 +47,7 @@ def scale_by_rbd_law(
     dim: int,
     compartments: str | Label | Partition = "whole",
     allocate: str = "same",
-    seed: int = 0,
+    seed: int | Array = 0,
 ) -> optax.GradientTransformation:
     """Maps a gradient to a sample of RBD's ``Σᵢ (φᵢ·g) φᵢ``, afresh for each compartment and step.
 
@@ -61,12 +61,11 @@ def scale_by_rbd_law(
     """
     partition = divide(params, compartments)
     dims = allocate_dims(partition.sizes, dim, allocate)
-    if not 0 <= seed < 2**32:
-        raise InvalidInput("seed", f"must be between 0 and 2**32 - 1, got {seed}")
+    word = seed_word(seed)
 
     def init(params: PyTree) -> LawState:
         del params
-        return LawState(jnp.array(seed, jnp.uint32), jnp.array(0, jnp.int32))
+        return LawState(jnp.array(word), jnp.array(0, jnp.int32))
 
     def update(
         updates: PyTree, state: LawState, params: PyTree | None = None

@@ -121,6 +121,10 @@ def _gram(samples: Float[np.ndarray, "t n"], blocks: list[slice]) -> np.ndarray:
 def _principal(gram: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Eigenvalues, decreasing, of the directions that there are, and their eigenvectors."""
     count = len(gram)
+    if not np.isfinite(gram).all():
+        raise InvalidInput(
+            "samples", "hold numbers that are not finite; leave out those after training diverged"
+        )
     centre = np.eye(count) - 1 / count
     values, vectors = np.linalg.eigh(centre @ gram @ centre)
     values, vectors = values[::-1], vectors[:, ::-1]

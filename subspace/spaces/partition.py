@@ -16,7 +16,7 @@ from jax.tree_util import KeyPath
 from jaxtyping import Array, Float, PyTree
 
 from subspace.basis.base import cut, joined
-from subspace.errors import InvalidInput, one_of
+from subspace.errors import InvalidInput, is_whole, one_of
 
 Label = Callable[[str, Any], str | None]
 """(path of a leaf such as ``"hidden/weight"``, the leaf) -> its compartment; None freezes it."""
@@ -83,15 +83,24 @@ class Partition:
                 found[name] = _between(whole, int(end) - size, int(end))
         return found
 
+    @property
+    def dtypes(self) -> dict[str, Any]:
+        """What each compartment, and its coordinates, are computed in."""
+        return {name: pieces[0].dtype for name, pieces in self.pieces.items()}
+
     def leaves_of(self, tree: PyTree) -> list[Array]:
         """The leaves of a tree shaped like the parameters.
 
         Raises:
-            ValueError: the tree has another structure.
+            InvalidInput: the tree has another structure.
         """
         leaves, treedef = jax.tree.flatten(tree)
         if treedef != self.treedef:
-            raise ValueError(f"expected a tree like {self.treedef}, got {treedef}")
+            raise InvalidInput(
+                "params",
+                "the subspace was made for another tree than it is used with; make it from the "
+                f"one that the optimizer sees: expected {self.treedef}, got {treedef}",
+            )
         return leaves
 
     def tree_of(self, leaves: Sequence[Any]) -> PyTree:
@@ -134,9 +143,12 @@ class Partition:
         return self.tree_of(leaves)
 
     def _dtype(self, indices: Sequence[int]) -> Any:
-        """What a group is computed in: float32, or wider where one of its leaves is."""
-        dtypes = [jnp.dtype(jnp.float32), *(self.leaves[i].dtype for i in indices)]
-        return max(dtypes, key=lambda dtype: jnp.finfo(dtype).bits)
+        return wide_type(*(self.leaves[i].dtype for i in indices))
+
+
+def wide_type(*dtypes: Any) -> Any:
+    """What numbers of these types are computed in: float32, or wider where one of them is."""
+    return max((jnp.dtype(jnp.float32), *dtypes), key=lambda dtype: jnp.finfo(dtype).bits)
 
 
 def _between(pieces: Sequence[Piece], first: int, end: int) -> tuple[Piece, ...]:
@@ -199,6 +211,11 @@ def _labels(
     if callable(compartments):
         each = zip(paths, leaves, strict=True)
         return [compartments(_short(path), leaf) for path, leaf in each], 1
+    if not isinstance(compartments, str):
+        raise InvalidInput(
+            "compartments",
+            f"must be one of {', '.join(DIVISIONS)}, or a function, got {compartments!r}",
+        )
     kind, _, count = compartments.partition(":")
     if kind == "even" and count:
         if not (count.isdecimal() and int(count) > 0):
@@ -241,13 +258,13 @@ def allocate(sizes: Mapping[str, int], dim: int, rule: str = "same") -> dict[str
         InvalidInput: an unknown rule, or a compartment would get fewer than one dimension or more
             than it has parameters.
     """
-    if isinstance(dim, bool) or int(dim) != dim or dim < 1:
-        raise InvalidInput("dim", f"must be a positive whole number, got {dim}")
+    if not is_whole(dim) or dim < 1:
+        raise InvalidInput("dim", f"must be a positive whole number, got {dim!r}")
     one_of("allocate", rule, ALLOCATIONS)
     if rule == "same":
-        dims = dict.fromkeys(sizes, int(dim))
+        dims = dict.fromkeys(sizes, dim)
     elif rule == "split":
-        each, more = divmod(int(dim), len(sizes))
+        each, more = divmod(dim, len(sizes))
         dims = {name: each + (i < more) for i, name in enumerate(sizes)}
     else:
         total = sum(sizes.values())

@@ -13,11 +13,12 @@ from jaxtyping import Array, Int, Key, PyTree, UInt32
 
 from subspace.basis import get_basis
 from subspace.basis.base import AbstractBasis, Block
-from subspace.errors import InvalidInput
+from subspace.errors import InvalidInput, is_whole
 from subspace.spaces.allotment import Allotment
 from subspace.spaces.base import AbstractSubspace, Coords
 from subspace.spaces.directions import MANY, Directions
 from subspace.spaces.partition import Label, Partition
+from subspace.spaces.seed import seed_word
 from subspace.spaces.shards import Shards
 
 _WORKERS = 2**31  # no compartment's number
@@ -55,7 +56,7 @@ class RandomSubspace(AbstractSubspace):
         allocate: str = "same",
         redraw_every: int | None = 1,
         scale: str = "unit",
-        seed: int = 0,
+        seed: int | Array = 0,
     ):
         """Describes a random subspace of ``params``.
 
@@ -69,7 +70,7 @@ class RandomSubspace(AbstractSubspace):
             redraw_every: steps between redraws; None keeps the first draw.
             scale: ``"unit"`` directions, or ``"paper"``: a direction of a compartment of Q of all D
                 parameters has norm about √(Q/D) times the rms of a raw entry, as in the RBD code.
-            seed: 0 … 2³² - 1.
+            seed: 0 … 2³² - 1; an array of one, traced too, makes an ensemble with `jax.vmap`.
 
         Raises:
             InvalidInput: an argument that can't be used; says which and what to do.
@@ -78,12 +79,12 @@ class RandomSubspace(AbstractSubspace):
         self.allotment = Allotment.of(
             params, self.basis, dim=dim, compartments=compartments, rule=allocate, scale=scale
         )
-        if redraw_every is not None and redraw_every < 1:
-            raise InvalidInput("redraw_every", f"must be at least 1 step, got {redraw_every}")
+        if redraw_every is not None and (not is_whole(redraw_every) or redraw_every < 1):
+            raise InvalidInput(
+                "redraw_every", f"must be a whole number of steps, or None, got {redraw_every!r}"
+            )
         self.redraw_every = redraw_every
-        if not 0 <= seed < 2**32:
-            raise InvalidInput("seed", f"must be between 0 and 2**32 - 1, got {seed}")
-        self.seed = jnp.asarray(seed, jnp.uint32)
+        self.seed = seed_word(seed)
         self.step = jnp.asarray(0, jnp.int32)
         self.worker = None
         self.shards = Shards.of(jax.tree.leaves(params))
@@ -122,7 +123,8 @@ class RandomSubspace(AbstractSubspace):
         return eqx.tree_at(lambda s: s.allotment, self, part, is_leaf=_has_no_leaf)
 
     def origin(self) -> Coords:
-        return {name: jnp.zeros(d, jnp.float32) for name, d, _ in self.allotment.compartments()}
+        dtypes = self.partition.dtypes
+        return {n: jnp.zeros(d, dtypes[n]) for n, d, _ in self.allotment.compartments()}
 
     def project(self, tree: PyTree) -> Coords:
         leaves = self.partition.leaves_of(tree)

@@ -53,7 +53,7 @@ class RecentSubspace(AbstractSubspace):
         self.means = zeros_for(params, count)
 
     def origin(self) -> Coords:
-        return {_NAME: jnp.zeros(len(self.means[0]), jnp.float32)} | self.space.origin()
+        return {_NAME: jnp.zeros(len(self.means[0]), self.means[0].dtype)} | self.space.origin()
 
     def project(self, tree: PyTree) -> Coords:
         leaves = self.space.partition.leaves_of(tree)
@@ -85,7 +85,9 @@ class RecentSubspace(AbstractSubspace):
         step = self.lift(coords) if step is None else step
         decays = [1 - 10.0**-k for k in range(1, len(self.means[0]) + 1)]
         means = [
-            jnp.stack([a * mean[i] + (1 - a) * leaf for i, a in enumerate(decays)])
+            jnp.stack(
+                [a * mean[i] + (1 - a) * leaf.astype(mean.dtype) for i, a in enumerate(decays)]
+            )
             for mean, leaf in zip(self.means, self.space.partition.leaves_of(step), strict=True)
         ]
         space, _ = self.space.redraw(_drawn(coords))
@@ -134,7 +136,8 @@ def _along(of: RecentSubspace, w: Array, along: Array, lifted: PyTree) -> list[A
 def _added(leaves: list[Array], means: list[Array], factors: Float[Array, " m"]) -> list[Array]:
     """Leaves plus a combination of means."""
     return [
-        leaf + sum((factors[i] * mean[i] for i in range(1, len(mean))), start=factors[0] * mean[0])
+        leaf.astype(mean.dtype)
+        + sum(factor * row for factor, row in zip(factors.astype(mean.dtype), mean, strict=True))
         for leaf, mean in zip(leaves, means, strict=True)
     ]
 

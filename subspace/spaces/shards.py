@@ -15,6 +15,7 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, PyTree
 
 from subspace.basis.base import Block
+from subspace.spaces.partition import wide_type
 
 _T = TypeVar("_T", bound=Any)
 
@@ -37,11 +38,11 @@ class Shards:
     @classmethod
     def of(cls, leaves: Sequence[Any]) -> Shards | None:
         """As arrays or `jax.ShapeDtypeStruct`s have it; None if none of them is divided."""
-        named = [_sharding(leaf) for leaf in leaves]
-        mesh = next((one.mesh for one in named if one is not None and _divides(one)), None)
+        named = [sharding_of(leaf) for leaf in leaves]
+        mesh = next((one.mesh for one in named if one is not None), None)
         if mesh is None:
             return None
-        specs = tuple(P() if one is None or not _divides(one) else one.spec for one in named)
+        specs = tuple(P() if one is None else one.spec for one in named)
         return cls(mesh, specs, tuple(leaf.shape for leaf in leaves))
 
     @property
@@ -120,14 +121,14 @@ class Shards:
 def zeros_for(params: PyTree, count: int) -> list[Array]:
     """``count`` zeros for each parameter, (count, *shape) for each leaf and divided as leaves are.
 
-    In float32, or wider where a parameter is.
+    In float32, or wider where one of them is.
     """
-    found = []
-    for leaf in jax.tree.leaves(params):
-        sharding = _sharding(leaf)
+    found, leaves = [], jax.tree.leaves(params)
+    dtype = wide_type(*(leaf.dtype for leaf in leaves))
+    for leaf in leaves:
+        sharding = sharding_of(leaf)
         if sharding is not None:
             sharding = NamedSharding(sharding.mesh, P(None, *sharding.spec))  # pyright: ignore
-        dtype = jnp.promote_types(leaf.dtype, jnp.float32)
         found.append(jnp.zeros((count, *leaf.shape), dtype, device=sharding))
     return found
 
@@ -145,15 +146,13 @@ def _block(shape: tuple[int, ...], spec: P, mesh: Mesh | AbstractMesh) -> Block:
     return Block(shape, part, axes)
 
 
-def _sharding(leaf: Any) -> NamedSharding | None:
-    found = getattr(
-        jax.typeof(leaf) if isinstance(leaf, jax.core.Tracer) else leaf, "sharding", None
-    )
-    return found if isinstance(found, NamedSharding) else None
-
-
-def _divides(sharding: NamedSharding) -> bool:
-    return any(sharding.mesh.shape[name] > 1 for name in _names(sharding.spec))
+def sharding_of(leaf: Any) -> NamedSharding | None:
+    """Of an array or a `jax.ShapeDtypeStruct`; None where it isn't divided, as far as is known."""
+    typed = jax.typeof(leaf) if isinstance(leaf, jax.core.Tracer) else leaf
+    found = getattr(typed, "sharding", None)
+    if not isinstance(found, NamedSharding):
+        return None
+    return found if any(found.mesh.shape[name] > 1 for name in _names(found.spec)) else None
 
 
 def _names(spec: P) -> list[str]:

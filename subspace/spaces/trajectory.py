@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import prod
-from typing import final
+from typing import Any, final
 
 import equinox as eqx
 import jax
@@ -18,7 +18,7 @@ from subspace.spaces.components import principal_components
 from subspace.spaces.partition import Partition, divide
 from subspace.spaces.shards import Shards
 
-_HALF_BLOCK = 1 << 20  # columns of half rows that are made float32 together
+_BLOCK = 1 << 20  # columns of rows of another type that are converted together
 _NAME = "trajectory"
 
 
@@ -46,7 +46,7 @@ class TrajectorySubspace(AbstractSubspace):
     @classmethod
     def fit(
         cls,
-        samples: Num[np.ndarray, "t n"],
+        samples: Num[np.ndarray | Array, "t n"],
         dim: int | float,
         params: PyTree,
         divided: bool = False,
@@ -66,6 +66,7 @@ class TrajectorySubspace(AbstractSubspace):
         Raises:
             InvalidInput: ``dim`` is not positive or exceeds t - 1, or the shapes don't fit.
         """
+        samples = _checked(samples)
         partition = divide(params, lambda path, leaf: _NAME)
         size = partition.sizes[_NAME]
         if samples.shape[1] != size:
@@ -83,7 +84,7 @@ class TrajectorySubspace(AbstractSubspace):
         return cls(rows, ratio, variances, length, partition, shards)
 
     def origin(self) -> Coords:
-        return {_NAME: jnp.zeros(self.rows.shape[0], jnp.float32)}
+        return {_NAME: jnp.zeros(self.rows.shape[0], self.partition.dtypes[_NAME])}
 
     def project(self, tree: PyTree) -> Coords:
         if self.shards is not None:
@@ -119,15 +120,16 @@ class TrajectorySubspace(AbstractSubspace):
         return self.partition.join({_NAME: jnp.concatenate([parts.reshape(-1), rest])})
 
     def _divided(self) -> tuple[int, Array]:
-        """Where blocks of half rows start that are made float32 one after another, and end."""
+        """Where blocks of rows start that are converted one after another, and end."""
         size = self.rows.shape[1]
-        width = min(_HALF_BLOCK, size)
+        width = min(_BLOCK, size)
         whole = size // width * width
         return whole, jnp.arange(0, whole, width)
 
     def _full(self, start: int | Array, width: int) -> Float[Array, "d b"]:
-        """Columns of half rows, in float32."""
-        return jax.lax.dynamic_slice_in_dim(self.rows, start, width, 1).astype(jnp.float32)
+        """Columns of rows, in the type of coordinates."""
+        columns = jax.lax.dynamic_slice_in_dim(self.rows, start, width, 1)
+        return columns.astype(self.partition.dtypes[_NAME])
 
     def filter(self, tree: PyTree) -> tuple[Coords, PyTree]:
         coords = self.project(tree)
@@ -135,6 +137,20 @@ class TrajectorySubspace(AbstractSubspace):
 
     def redraw(self, coords: Coords, step: PyTree | None = None) -> tuple[AbstractSubspace, Coords]:
         return self, coords
+
+
+def _checked(samples: Any) -> Num[np.ndarray, "t n"]:
+    """Samples as an array of NumPy's, of which a memory map is one."""
+    if isinstance(samples, jax.Array):
+        samples = np.asarray(samples)
+    if not isinstance(samples, np.ndarray) or samples.ndim != 2:
+        have = getattr(samples, "shape", type(samples).__name__)
+        raise InvalidInput(
+            "samples",
+            f"must be a matrix, in each row the flattened parameters of one sample, got {have}; "
+            "jax.flatten_util.ravel_pytree flattens a tree",
+        )
+    return samples
 
 
 def _project_here(space: TrajectorySubspace, leaves: list[Array]) -> Coords:
@@ -153,11 +169,11 @@ def _lift_here(space: TrajectorySubspace, coords: Coords) -> list[Array]:
 
 
 def _own_rows(space: TrajectorySubspace) -> tuple[Shards, list[Array]]:
-    """The columns of this device's block of each leaf, in float32 or wider."""
+    """The columns of this device's block of each leaf, in the type of coordinates."""
     assert space.shards is not None
     shapes = [leaf.shape for leaf in space.partition.leaves]
     ends = np.cumsum([prod(shape) for shape in shapes])[:-1]
-    dtype = jnp.promote_types(space.rows.dtype, jnp.float32)
+    dtype = space.partition.dtypes[_NAME]
     each = [
         part.reshape(-1, *shape).astype(dtype)
         for part, shape in zip(jnp.split(space.rows, ends, axis=1), shapes, strict=True)

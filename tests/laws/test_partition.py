@@ -126,7 +126,7 @@ def test_a_partition_is_its_own_division():
 
 def test_another_tree_is_refused_and_both_are_shown():
     partition = divide(TREES["dict"])
-    with pytest.raises(ValueError, match=r"expected a tree like .*'b'.*'w'.*got .*'other'"):
+    with pytest.raises(ValueError, match=r"another tree.*expected .*'b'.*'w'.*got .*'other'"):
         partition.split({"other": filled(3)})
 
 
