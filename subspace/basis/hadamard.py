@@ -6,6 +6,7 @@ from typing import ClassVar, final
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int, Key, UInt32
 
@@ -71,18 +72,45 @@ def transform_size(n: int) -> int:
 
 
 def transform(x: Float[Array, " m"]) -> Float[Array, " m"]:
-    """``H ⊗ R``, symmetric and orthonormal: Hadamard of size 2ᵏ, and a 3×3 reflection if 3 | m.
+    """``R ⊗ H``, symmetric and orthonormal: Hadamard of size 2ᵏ, and a 3×3 reflection if 3 | m."""
+    scale = _power_of_two(x.size) ** -0.5
+    return lax.platform_dependent(x, cpu=_butterflies, default=_products) * scale
+
+
+def _butterflies(x: Float[Array, " m"]) -> Float[Array, " m"]:
+    """Stage by stage, the fewest operations.
 
     Each stage works on the fastest axis and makes it the slowest: a strided read, a contiguous
     write ("constant geometry"). After all stages the axes are back in their order.
     """
-    scale = _power_of_two(x.size) ** -0.5
-    if x.size % 3 == 0:
-        x = jnp.concatenate(_reflect(*x.reshape(-1, 3).T))
     for _ in range(_power_of_two(x.size).bit_length() - 1):
         a, b = x.reshape(-1, 2).T
         x = jnp.concatenate([a + b, a - b])
-    return x * scale
+    return jnp.concatenate(_reflect(*x.reshape(-1, 3).T)) if x.size % 3 == 0 else x
+
+
+_FACTOR = 7  # bits: matrices of 128 rows, as wide as a TPU's
+
+
+def _products(x: Float[Array, " m"]) -> Float[Array, " m"]:
+    """By products with small Hadamard matrices, fewer passes over memory.
+
+    No axis behind the slowest is shorter than 128 numbers, to which a TPU would pad it.
+    """
+    bits, behind = _power_of_two(x.size).bit_length() - 1, 1
+    while bits:
+        size = 1 << min(bits, _FACTOR)
+        factor = jnp.asarray(_hadamard(size), x.dtype)
+        by = x.reshape(-1, size, behind)
+        x = jnp.einsum("ij,bjk->bik", factor, by, precision=lax.Precision.HIGHEST).ravel()
+        bits, behind = bits - min(bits, _FACTOR), behind * size
+    return jnp.concatenate(_reflect(*x.reshape(3, -1))) if x.size % 3 == 0 else x
+
+
+def _hadamard(size: int) -> np.ndarray:
+    """Sylvester's matrix of signs."""
+    index = np.arange(size)
+    return 1 - 2.0 * (np.bitwise_count(index[:, None] & index) % 2)
 
 
 def _power_of_two(m: int) -> int:

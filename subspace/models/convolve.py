@@ -12,6 +12,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float
 
 from subspace.models.once import once
@@ -43,15 +44,20 @@ def convolve(
     unpadded = not any((*pads[0], *pads[1]))
     if groups == 1 and height == width == 1 and unpadded:
         return x[::stride, ::stride] @ weight[0, 0]
-    x = once(x)
-    if jax.default_backend() == "cpu":
-        if inputs == 1 and outputs == groups == x.shape[2]:
-            return _depthwise(stride, pads, x, weight)
-        if groups == 1 and _outputs(x, weight, stride, pads) <= _TINY:
-            patches = jnp.concatenate(_views(stride, pads, x, height, width), axis=-1)
-            return patches @ weight.reshape(-1, outputs)
+    anywhere = functools.partial(_convolved, stride, pads, groups)
+    on_cpu = anywhere
+    if inputs == 1 and outputs == groups == x.shape[2]:
+        on_cpu = functools.partial(_depthwise, stride, pads)
+    elif groups == 1 and _outputs(x, weight, stride, pads) <= _TINY:
+        on_cpu = functools.partial(_product, stride, pads)
+    if on_cpu is anywhere:
+        return anywhere(once(x), weight)
+    return lax.platform_dependent(once(x), weight, cpu=on_cpu, default=anywhere)
+
+
+def _convolved(stride: int, pads: Pads, groups: int, x: Array, weight: Array) -> Array:
     # `vmap` folds its axis into this batch axis of one, so a batch is one convolution.
-    return jax.lax.conv_general_dilated(
+    return lax.conv_general_dilated(
         x[None],
         weight,
         (stride, stride),
@@ -59,6 +65,13 @@ def convolve(
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
         feature_group_count=groups,
     )[0]
+
+
+def _product(stride: int, pads: Pads, x: Array, weight: Array) -> Array:
+    """With all patches, as one product of matrices."""
+    height, width, _, outputs = weight.shape
+    patches = jnp.concatenate(_views(stride, pads, x, height, width), axis=-1)
+    return patches @ weight.reshape(-1, outputs)
 
 
 def _outputs(x: Array, weight: Array, stride: int, pads: Pads) -> int:
@@ -115,5 +128,5 @@ def _depthwise_jvp(
         return functools.reduce(jnp.add, [p * k for p, k in zip(parts, kernel, strict=True)])
 
     few = len(out) * len(kernel) <= _UNROLLED
-    _, rows = jax.lax.scan(lambda _, seen: (None, change(seen, kernel)), None, seen, unroll=few)
+    _, rows = lax.scan(lambda _, seen: (None, change(seen, kernel)), None, seen, unroll=few)
     return out, _sum(stride, pads, dx, weight) + rows
