@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import optax
 from jaxtyping import Array, PyTree
 
-from subspace.basis import BASES
+from subspace.basis import BASES, DEFAULT
 from subspace.basis.base import AbstractBasis
 from subspace.errors import InvalidInput
 from subspace.methods.base import Context, Exchanging, Method, register, takes_fields_of
@@ -42,7 +42,7 @@ class InRandomSubspace(InCompartments, Exchanging):
     """A method in a random subspace, see `subspace.RandomSubspace`."""
 
     basis: str | AbstractBasis = option(
-        "hadamard",
+        DEFAULT,
         "Kind of random directions; `subspace list bases` describes them.",
         choices=lambda: BASES,
     )
@@ -268,8 +268,8 @@ def nes(
     """Natural evolution strategies: as `rbd`, but gradients are estimated from losses.
 
     Its ``update`` needs ``params`` and ``value_fn``, the loss as a function of the parameters.
-    Lifting a single direction costs as much as lifting all of them with the row bases, so keep to
-    ``hadamard``, ``coordinate`` or ``sparse`` unless d is small.
+    A generation costs little more than its forward passes with ``countsketch`` and ``coordinate``;
+    with row bases lifting one direction costs as much as lifting all, so keep d small there.
 
     Arguments and errors as for `rbd`; see `subspace.Evolution`.
     """

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Int, Key, PyTree, UInt32
 
-from subspace.basis import get_basis
+from subspace.basis import DEFAULT, get_basis
 from subspace.basis.base import AbstractBasis, Block
 from subspace.errors import InvalidInput, is_whole
 from subspace.spaces.allotment import Allotment
@@ -51,7 +51,7 @@ class RandomSubspace(AbstractSubspace):
         params: PyTree,
         *,
         dim: int = DIM,
-        basis: str | AbstractBasis = "hadamard",
+        basis: str | AbstractBasis = DEFAULT,
         compartments: str | Label | Partition = "whole",
         allocate: str = "same",
         redraw_every: int | None = 1,
