@@ -109,11 +109,15 @@ def show(title: str, rows: list[dict[str, Any]], as_json: bool) -> None:
         print(json.dumps({"title": title, "device": device(), "rows": rows}))
         return
     print(f"{title} ({device()})\n")
+    print(table(rows), end="")
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Rows in Markdown; the first one names the columns."""
     columns = list(rows[0])
-    print("| " + " | ".join(columns) + " |")
-    print("|" + "---|" * len(columns))
-    for row in rows:
-        print("| " + " | ".join(_cell(row[name]) for name in columns) + " |")
+    lines = [columns, ["---"] * len(columns)]
+    lines += [[_cell(row[name]) for name in columns] for row in rows]
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
 def _cell(value: Any) -> str:

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
-from jax.sharding import Mesh
+from jax.sharding import AbstractMesh, Mesh
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int, PyTree
 
@@ -53,7 +53,7 @@ class StepPlan(NamedTuple):
     task: AbstractTask
     static: PyTree
     optimizer: optax.GradientTransformationExtraArgs
-    mesh: Mesh
+    mesh: Mesh | AbstractMesh
     workers: int
     same_batch: bool
     batch_size: int
@@ -70,7 +70,7 @@ class StepPlan(NamedTuple):
         return worker_axes(self.mesh, self.workers)
 
 
-def worker_axes(mesh: Mesh, workers: int) -> tuple[str, ...]:
+def worker_axes(mesh: Mesh | AbstractMesh, workers: int) -> tuple[str, ...]:
     """The mesh axis, and where a device has several workers that of a `vmap` over them."""
     return (AXIS,) if workers == mesh.size else (AXIS, INNER)
 
@@ -240,7 +240,7 @@ def make_statistics_step(task: AbstractTask, static: PyTree, mesh: Mesh) -> Call
 
 
 def _on_mesh(
-    f: Callable[..., Any], mesh: Mesh, in_specs: Any, out_specs: Any
+    f: Callable[..., Any], mesh: Mesh | AbstractMesh, in_specs: Any, out_specs: Any
 ) -> Callable[..., Any]:
     """``f`` once a device.
 
