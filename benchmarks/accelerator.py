@@ -134,7 +134,8 @@ def of_many(size: int, leaves: int, rounds: int) -> list[dict[str, Any]]:
             held = (jax.tree.map(jnp.array, params), optimizer.init(params))
             grads = jax.tree.map(jnp.ones_like, params)
             compiled = jax.jit(step).lower(held, grads).compile()
-            memory[name] = compiled.memory_analysis().temp_size_in_bytes / (4 * size)
+            analysis: Any = compiled.memory_analysis()
+            memory[name] = analysis.temp_size_in_bytes / (4 * size)
             yield name, repeated(step, held, grads)
 
     rows = compared(work(), rounds)

@@ -107,7 +107,7 @@ def table(lines: list[dict[str, Any]], bases: list[str]) -> list[dict[str, Any]]
         rows.setdefault(key, {}).setdefault(line["basis"], []).append(line)
     found = []
     for key, each in rows.items():
-        row = dict(zip(shared, map(str, key), strict=True))
+        row: dict[str, Any] = dict(zip(shared, map(str, key), strict=True))
         for basis in bases:
             tests = [line["test"] for line in each.get(basis, [])]
             losses = [line["loss"] for line in each.get(basis, [])]

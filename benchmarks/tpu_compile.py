@@ -50,10 +50,12 @@ def compiled(f: Callable[..., Any], where: Any, n: int, *shapes: int) -> dict[st
         if "memory" not in str(error).lower():
             raise
         return {"bytes": "out of memory", "temporary": "", "ms": float("nan")}
-    unit, cost = 4 * n, program.cost_analysis()
+    unit = 4 * n
+    cost: Any = program.cost_analysis()
+    memory: Any = program.memory_analysis()
     return {
         "bytes": cost["bytes accessed"] / unit,
-        "temporary": program.memory_analysis().temp_size_in_bytes / unit,
+        "temporary": memory.temp_size_in_bytes / unit,
         "ms": cost.get("optimal_seconds", float("nan")) * 1e3,
     }
 

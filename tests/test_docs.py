@@ -37,7 +37,10 @@ def registries(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize(
     "name",
-    ["your_own_basis.md", "your_own_model_and_data.md", "your_own_method.md", "from_python.md"],
+    [
+        *("your_own_basis.md", "your_own_model_and_data.md", "your_own_method.md"),
+        *("from_python.md", "sharded.md"),
+    ],
 )
 def test_a_page(name: str, capsys, monkeypatch):
     if name == "from_python.md":

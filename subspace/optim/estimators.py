@@ -118,7 +118,7 @@ class Evolution(AbstractEstimator):
         values = self._each(measure, origin.size)
         if self.shaping != "none":
             return unravel(values)
-        base = 0.0 if self.antithetic else value_fn(params)
+        base: Any = 0.0 if self.antithetic else value_fn(params)
         return unravel((values - base) / length)
 
     def _each(self, measure: Callable[[Int[Array, ""]], Any], count: int) -> Float[Array, " d"]:

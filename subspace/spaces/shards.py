@@ -10,6 +10,7 @@ from typing import Any, TypeVar, final
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.core import Tracer
 from jax.sharding import AbstractMesh, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, PyTree
@@ -79,7 +80,7 @@ class Shards:
             for shape, spec in zip(self.shapes, self.specs, strict=True)
         ]
 
-    def once(self, values: Sequence[_T]) -> list[_T]:
+    def once(self, values: Sequence[Array]) -> list[Array]:
         """What this device adds to a sum over all, of values of each leaf's block.
 
         Those of a leaf of which several devices have the same block count on one of them.
@@ -148,7 +149,7 @@ def _block(shape: tuple[int, ...], spec: P, mesh: Mesh | AbstractMesh) -> Block:
 
 def sharding_of(leaf: Any) -> NamedSharding | None:
     """Of an array or a `jax.ShapeDtypeStruct`; None where it isn't divided, as far as is known."""
-    typed = jax.typeof(leaf) if isinstance(leaf, jax.core.Tracer) else leaf
+    typed = jax.typeof(leaf) if isinstance(leaf, Tracer) else leaf
     found = getattr(typed, "sharding", None)
     if not isinstance(found, NamedSharding):
         return None

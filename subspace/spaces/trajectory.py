@@ -157,7 +157,8 @@ def _project_here(space: TrajectorySubspace, leaves: list[Array]) -> Coords:
     """`TrajectorySubspace.project` on one of the devices over which parameters are divided."""
     shards, rows = _own_rows(space)
     each = [jnp.tensordot(row, leaf, leaf.ndim) for row, leaf in zip(rows, leaves, strict=True)]
-    return {_NAME: shards.total(sum(shards.once(each)))}
+    each = shards.once(each)
+    return {_NAME: shards.total(sum(each[1:], start=each[0]))}
 
 
 def _lift_here(space: TrajectorySubspace, coords: Coords) -> list[Array]:

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import json
 import sys
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
 import subspace
-from subspace import InvalidInput, RandomSubspace, TrajectorySubspace, fpd, nes, p_bfgs, p_sgd, rbd
+from subspace import InvalidInput, fpd, nes, p_bfgs, p_sgd, rbd
 
+RandomSubspace: Any = subspace.RandomSubspace  # whose types say that these are no arguments
+TrajectorySubspace: Any = subspace.TrajectorySubspace
 P = {"w": jnp.zeros((6, 5)), "b": jnp.zeros(7)}
 WALK = np.cumsum(np.random.default_rng(0).normal(size=(6, 37)), 0).astype(np.float32)
 SPACE = TrajectorySubspace.fit(WALK, 3, P)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -45,7 +46,7 @@ def test_a_training_step_of_many_devices_is_lowered_for_accelerators(model):
     config = {"method": "rbd", "model": model, "epochs": 1, "batch_size": 512, "dim": 64}
     larger = Split(np.zeros((512, 32, 32, 1), np.uint8), np.zeros(512, np.int32))
     digits = dataclasses.replace(data.load("digits"), train=larger)
-    trainer = Trainer(RunConfig.resolve(config), digits)
+    trainer: Any = Trainer(RunConfig.resolve(config), digits)
     for devices in (8, 512):
         trainer.mesh = AbstractMesh((devices,), ("data",), axis_types=(AxisType.Auto,))
         running = trainer.running(0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -39,7 +41,7 @@ def test_a_seed_may_be_an_array():
 def test_a_learning_rate_can_be_injected():
     inject = optax.inject_hyperparams(lambda learning_rate: rbd(START, learning_rate, dim=5))
     optimizer = inject(learning_rate=0.5)
-    state = optimizer.init(START)
+    state: Any = optimizer.init(START)
     once, _ = jax.jit(optimizer.update)(filled(3), state, START)
     state.hyperparams["learning_rate"] = jnp.asarray(1.0)
     twice, _ = jax.jit(optimizer.update)(filled(3), state, START)
@@ -61,7 +63,7 @@ def test_masked_parameters_stay_and_all_directions_are_of_the_others(name):
         optax.masked(MAKERS[name](), mask),
         optax.masked(optax.set_to_zero(), jax.tree.map(lambda here: not here, mask)),
     )
-    after = steps_of(optimizer, START)
+    after: Any = steps_of(optimizer, START)
     assert loss(after) < loss(START)
     np.testing.assert_array_equal(after["layer"]["b"], START["layer"]["b"])
 
@@ -69,7 +71,7 @@ def test_masked_parameters_stay_and_all_directions_are_of_the_others(name):
 @pytest.mark.parametrize("name", MAKERS)
 def test_part_of_the_parameters_by_another_optimizer(name):
     labels = {"layer": {"w": "here", "b": "there"}, "out": "here"}
-    both = {"here": MAKERS[name](), "there": optax.sgd(0.1)}
+    both: Any = {"here": MAKERS[name](), "there": optax.sgd(0.1)}
     after = steps_of(optax.multi_transform(both, labels), START)
     assert loss(after) < loss(START)
 
