@@ -64,8 +64,8 @@ def test_project_lift_and_filter_are_one_matrix(steps):
     assert p.shape == (SIZE, 3 + 5)
     coords, filtered = space.filter(g)
     for found in (coords, space.project(g)):
-        np.testing.assert_allclose(np.concatenate(list(found.values())), p.T @ flat(g), atol=1e-5)
-    np.testing.assert_allclose(flat(filtered), p @ (p.T @ flat(g)), atol=1e-4)
+        np.testing.assert_allclose(np.concatenate(list(found.values())), p.T @ flat(g), atol=1e-4)
+    np.testing.assert_allclose(flat(filtered), p @ (p.T @ flat(g)), atol=3e-4)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 60])
@@ -75,7 +75,7 @@ def test_the_directions_span_the_running_means_of_steps_and_are_orthonormal(step
     p = matrix(space)
     q, drawn = p[:, :3], p[:, 3:]
     # lengths come from the means' inner products in float32, where two of them are nearly parallel
-    np.testing.assert_allclose(q.T @ q, np.diag([1.0] * rank + [0.0] * (3 - rank)), atol=1e-4)
+    np.testing.assert_allclose(q.T @ q, np.diag([1.0] * rank + [0.0] * (3 - rank)), atol=2e-4)
     np.testing.assert_allclose(q.T @ drawn, 0, atol=1e-4)
     for mean in means(space):
         np.testing.assert_allclose(q @ (q.T @ mean), mean, atol=1e-5)
