@@ -152,12 +152,9 @@ def _filter(
 
 def _check_axes(space: AbstractSubspace, exchange: AbstractExchange) -> None:
     """Refuses a `shard_map` of which the space knows nothing: its devices would part in silence."""
-    while hasattr(space, "space"):
-        space = space.space  # pyright: ignore[reportAttributeAccessIssue]
-    shards = getattr(space, "shards", None)
-    known = {*exchange.workers.along(), *(shards.axes if shards else ())}
-    unknown = [name for name in axes_here() if name not in known]
-    if unknown and getattr(space, "worker", None) is None:
+    shared = exchange.workers.along()
+    unknown = [name for name in axes_here() if name not in shared and not space.knows(name)]
+    if unknown:
         raise InvalidInput(
             "params",
             f"are blocks of arrays, or copies, in a shard_map along {', '.join(unknown)}; give the "

@@ -12,6 +12,7 @@ from subspace.errors import InvalidInput, one_of
 from subspace.spaces.partition import Label, Partition, allocate, divide
 
 SCALES = ("unit", "paper")
+_LARGEST = 2**31 - 1  # parameters of a compartment: places are 32-bit numbers
 
 
 @final
@@ -40,6 +41,13 @@ class Allotment(eqx.Module):
     ) -> Allotment:
         """Arguments and errors are those of `subspace.RandomSubspace`; ``rule`` allocates."""
         partition = divide(params, compartments)
+        for name, size in partition.sizes.items():
+            if size > _LARGEST:
+                raise InvalidInput(
+                    "compartments",
+                    f"{name!r} has {size} parameters, more than the {_LARGEST} that are counted; "
+                    "divide them, by compartments='leaf' or 'even:K'",
+                )
         dims = allocate(partition.sizes, dim, rule)
         return Allotment(partition, tuple(dims.values()), _scales(scale, partition.sizes, basis))
 

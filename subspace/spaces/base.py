@@ -47,6 +47,14 @@ class AbstractSubspace(eqx.Module):
     def filter(self, tree: PyTree) -> tuple[Coords, PyTree]:
         """``z = Pᵀ tree`` and ``P z``, in one pass where that is faster."""
 
+    def knows(self, axis: str) -> bool:
+        """Whether devices along an axis of a mesh may each bring a gradient of their own.
+
+        As where they hold blocks of the parameters, or draw directions of their own.
+        """
+        del axis
+        return False
+
     @abstractmethod
     def redraw(self, coords: Coords, step: PyTree | None = None) -> tuple[AbstractSubspace, Coords]:
         """The chart for the next step, and the coordinates of the same parameters in it.

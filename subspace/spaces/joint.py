@@ -60,6 +60,9 @@ class JointSubspace(AbstractSubspace):
         coords = self.project(tree)
         return coords, self.lift(coords)
 
+    def knows(self, axis: str) -> bool:
+        return self.space.knows(axis)
+
     def redraw(self, coords: Coords, step: PyTree | None = None) -> tuple[AbstractSubspace, Coords]:
         space, coords = self.space.redraw(coords)
         return eqx.tree_at(lambda s: s.space, self, space), coords

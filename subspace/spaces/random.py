@@ -162,6 +162,9 @@ class RandomSubspace(AbstractSubspace):
         each = self.shards.once(each)
         return self.shards.total(sum(each[1:], start=each[0]))
 
+    def knows(self, axis: str) -> bool:
+        return self.worker is not None or (self.shards is not None and axis in self.shards.axes)
+
     def redraw(self, coords: Coords, step: PyTree | None = None) -> tuple[AbstractSubspace, Coords]:
         if self.redraw_every is None:
             return self, coords

@@ -83,6 +83,9 @@ class RecentSubspace(AbstractSubspace):
             coords, leaves = shards(_filter, self, leaves, given=given, gives=gives)
         return coords, self.space.partition.tree_of(leaves)
 
+    def knows(self, axis: str) -> bool:
+        return self.space.knows(axis)
+
     def redraw(self, coords: Coords, step: PyTree | None = None) -> tuple[AbstractSubspace, Coords]:
         """New random directions; the step to ``coords``, from zero, joins the means."""
         step = self.lift(coords) if step is None else step

@@ -135,6 +135,9 @@ class TrajectorySubspace(AbstractSubspace):
         coords = self.project(tree)
         return coords, self.lift(coords)
 
+    def knows(self, axis: str) -> bool:
+        return self.shards is not None and axis in self.shards.axes
+
     def redraw(self, coords: Coords, step: PyTree | None = None) -> tuple[AbstractSubspace, Coords]:
         return self, coords
 

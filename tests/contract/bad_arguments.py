@@ -9,6 +9,7 @@ import json
 import sys
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -46,7 +47,8 @@ BAD = {
         lambda: p_bfgs(SPACE, exchange=None),
     ],
     "compartments": [lambda v=v: rbd(P, 0.1, dim=3, compartments=v) for v in (None, 3, "leafs")]
-    + [lambda v=v: RandomSubspace(P, dim=3, compartments=v) for v in (None, 3, "even:x")],
+    + [lambda v=v: RandomSubspace(P, dim=3, compartments=v) for v in (None, 3, "even:x")]
+    + [lambda: rbd({"w": jax.ShapeDtypeStruct((2**31,), jnp.float32)}, 0.1)],
     "damping": [lambda v=v: p_bfgs(SPACE, damping=v) for v in (-1, 1, NAN)],
     "space": [lambda: p_bfgs(P), lambda: p_sgd(P, 0.1), lambda: subspace.p_newton(None)],
     "sigma": [lambda v=v: nes(P, 0.1, dim=3, sigma=v) for v in (0, -1, INF)],

@@ -83,3 +83,9 @@ def test_the_library_does_not_import_the_command_line():
 def test_a_basis_knows_no_optimizers():
     for path in PACKAGE.glob("basis/*.py"):
         assert "optax" not in path.read_text()
+
+
+def test_types_are_installed_too():
+    project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())
+    assert project["tool"]["setuptools"]["package-data"] == {"subspace": ["py.typed"]}
+    assert (PACKAGE / "py.typed").exists()
