@@ -29,7 +29,7 @@ def list_(
     from subspace.basis import BASES
     from subspace.methods import METHODS
     from subspace.models import MODELS
-    from subspace.spaces.partition import ALLOCATIONS
+    from subspace.spaces.allocate import ALLOCATIONS
     from subspace.tasks import TASKS, description
 
     if topic is not None and topic in _IN_FULL:

@@ -11,7 +11,7 @@ import pytest
 from compiling import compile_quickly  # noqa: F401
 
 from subspace import InvalidInput, models
-from subspace.spaces.partition import allocate
+from subspace.spaces.allocate import allocate
 from subspace.store.folder import write_json
 from subspace.study.cell import Cell
 from subspace.study.folder import Study, StudyCallback

@@ -19,9 +19,10 @@ from subspace.optim.exchange import AbstractExchange, Alone
 from subspace.optim.in_subspace import chain, in_subspace
 from subspace.optim.rbd_law import scale_by_rbd_law
 from subspace.options import option
+from subspace.spaces.allocate import ALLOCATIONS, allocate
 from subspace.spaces.allotment import SCALES
 from subspace.spaces.base import AbstractSubspace
-from subspace.spaces.partition import ALLOCATIONS, Label, Partition, allocate, divide
+from subspace.spaces.partition import Label, Partition, divide
 from subspace.spaces.random import DIM, RandomSubspace
 from subspace.spaces.recent import MOST_RECENT, RecentSubspace
 

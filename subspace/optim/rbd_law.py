@@ -27,8 +27,8 @@ import optax
 from jax import lax
 from jaxtyping import Array, Float, Int32, Key, PyTree, UInt32
 
+from subspace.spaces.allocate import allocate as allocate_dims
 from subspace.spaces.partition import Label, Partition, divide
-from subspace.spaces.partition import allocate as allocate_dims
 from subspace.spaces.seed import seed_word
 
 _T = TypeVar("_T", bound=Any)

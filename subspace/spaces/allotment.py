@@ -9,7 +9,8 @@ from jaxtyping import PyTree
 
 from subspace.basis.base import AbstractBasis
 from subspace.errors import InvalidInput, one_of
-from subspace.spaces.partition import Label, Partition, allocate, divide
+from subspace.spaces.allocate import allocate
+from subspace.spaces.partition import Label, Partition, divide
 
 SCALES = ("unit", "paper")
 _LARGEST = 2**31 - 1  # parameters of a compartment: places are 32-bit numbers

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import ceil, prod
+from math import prod
 from typing import Any, NamedTuple
 
 import jax
@@ -16,18 +16,12 @@ from jax.tree_util import KeyPath
 from jaxtyping import Array, Float, PyTree
 
 from subspace.basis.base import cut, joined
-from subspace.errors import InvalidInput, is_whole, one_of
+from subspace.errors import InvalidInput, one_of
 
 Label = Callable[[str, Any], str | None]
 """(path of a leaf such as ``"hidden/weight"``, the leaf) -> its compartment; None freezes it."""
 
 DIVISIONS = ("whole", "layer", "leaf", "even:K")
-
-ALLOCATIONS = {
-    "same": "dim dimensions in each compartment",
-    "split": "dim dimensions divided evenly among the compartments",
-    "proportional": "about dim in all, each by its size but at least 10 (the paper's Table 3)",
-}
 
 
 class Piece(NamedTuple):
@@ -249,46 +243,3 @@ def _slices(name: str, size: int, count: int) -> tuple[tuple[str, int], ...]:
         raise InvalidInput("compartments", f"even:{count} needs at most {size} slices")
     small, larger = divmod(size, count)
     return tuple((f"slice{i}", small + (i < larger)) for i in range(count))
-
-
-def allocate(sizes: Mapping[str, int], dim: int, rule: str = "same") -> dict[str, int]:
-    """Dimensions of each compartment: see `ALLOCATIONS`.
-
-    Raises:
-        InvalidInput: an unknown rule, or a compartment would get fewer than one dimension or more
-            than it has parameters.
-    """
-    if not is_whole(dim) or dim < 1:
-        raise InvalidInput("dim", f"must be a positive whole number, got {dim!r}")
-    one_of("allocate", rule, ALLOCATIONS)
-    if rule == "same":
-        dims = dict.fromkeys(sizes, dim)
-    elif rule == "split":
-        each, more = divmod(dim, len(sizes))
-        dims = {name: each + (i < more) for i, name in enumerate(sizes)}
-    else:
-        total = sum(sizes.values())
-        if dim > total:
-            raise InvalidInput("dim", f"`dim={dim}` exceeds all {total} parameters; lower `dim`")
-        dims = proportional(sizes, total / dim)
-    for name, d in dims.items():
-        if d < 1:
-            raise InvalidInput(
-                "dim", f"{dim} is less than one for each of {len(sizes)} compartments"
-            )
-        if d > sizes[name]:
-            raise InvalidInput(
-                "dim",
-                f"`dim={d}` exceeds compartment {name!r} ({sizes[name]} parameters); "
-                "lower `dim`, allocate proportionally, or use `whole`",
-            )
-    return dims
-
-
-def proportional(sizes: Mapping[str, int], factor: float) -> dict[str, int]:
-    """``max(⌈n/factor⌉, 10)`` rounded up to even, never more than n (RBD's Table 3).
-
-    On ResNet-8 by leaf, factors 10, 25, 50 and 100 give 7982, 3328, 1782 and 1018 in all.
-    """
-    dims = {name: max(ceil(n / factor), 10) for name, n in sizes.items()}
-    return {name: min(d + d % 2, sizes[name]) for name, d in dims.items()}

@@ -66,7 +66,7 @@ class RandomSubspace(AbstractSubspace):
             basis: a name from `subspace.basis.BASES`, or an object.
             compartments: see `subspace.spaces.partition.divide`.
             allocate: ``"same"``, ``"split"`` or ``"proportional"``, see
-                `subspace.spaces.partition`.
+                `subspace.spaces.allocate`.
             redraw_every: steps between redraws; None keeps the first draw.
             scale: ``"unit"`` directions, or ``"paper"``: a direction of a compartment of Q of all D
                 parameters has norm about √(Q/D) times the rms of a raw entry, as in the RBD code.

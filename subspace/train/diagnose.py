@@ -16,7 +16,8 @@ from subspace.methods import Method
 from subspace.methods.random import InCompartments
 from subspace.optim.bfgs import BFGSState
 from subspace.optim.in_subspace import find_state
-from subspace.spaces.partition import allocate, divide
+from subspace.spaces.allocate import allocate
+from subspace.spaces.partition import divide
 
 
 @jax.jit

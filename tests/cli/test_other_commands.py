@@ -20,7 +20,7 @@ from subspace.config.run import RunConfig
 from subspace.methods import METHODS
 from subspace.methods import rates as defaults
 from subspace.models import MODELS
-from subspace.spaces.partition import ALLOCATIONS
+from subspace.spaces.allocate import ALLOCATIONS
 from subspace.store.folder import RunFolder
 from subspace_cli import main  # pyright: ignore[reportMissingImports]
 from subspace_cli.errors import flag  # pyright: ignore[reportMissingImports]

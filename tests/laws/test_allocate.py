@@ -10,7 +10,8 @@ import pytest
 from subspace import RandomSubspace
 from subspace.errors import InvalidInput
 from subspace.models import ResNet
-from subspace.spaces.partition import allocate, divide, proportional
+from subspace.spaces.allocate import allocate, proportional
+from subspace.spaces.partition import divide
 
 SIZES = {"w": 100, "b": 10}
 
