@@ -20,8 +20,18 @@ import optax
 import subspace
 from subspace.basis import BASES
 
-CASES = ["sgd"] + [f"{basis}:250" for basis in BASES] + ["hadamard:10", "hadamard:10000"]
-TARGETS = {"hadamard": 1.20, "coordinate": 1.10, "rademacher": 4.0, "normal": 15.0}
+CASES = (
+    ["sgd"]
+    + [f"{basis}:250" for basis in BASES]
+    + [f"{basis}:{d}" for basis in ("countsketch", "hadamard") for d in (10, 10_000)]
+)
+TARGETS = {
+    "countsketch": 1.03,
+    "hadamard": 1.20,
+    "coordinate": 1.10,
+    "rademacher": 4.0,
+    "normal": 15.0,
+}
 
 
 def make_step(case: str) -> tuple[Callable[[], Any], Any]:
