@@ -29,8 +29,8 @@ from sections import Case, Rounds, Section
 from subspace import models
 
 IMAGES = (32, 32, 3)
-AFFORDABLE = 5e7
-"""Numbers that a CPU can draw in a step, or examples times parameters that it can evaluate."""
+DRAWN, EVALUATED = 5e7, 2.5e9
+"""What a CPU can do in a step: numbers drawn, and parameters times examples in forward passes."""
 
 
 class Network(NamedTuple):
@@ -100,19 +100,21 @@ def on_cpu() -> bool:
 def training(network: Network, dim: int, rounds: Rounds) -> Section:
     """Whole steps of every method, and the gradient alone, over SGD's steps."""
 
-    def case(name: str, make: steps.Make, numbers: float = 0) -> Case:
-        skip = f"{numbers:.0e} numbers a step are too many for a CPU"
-        skip = skip if on_cpu() and numbers > AFFORDABLE else ""
+    def case(name: str, make: steps.Make, skip: str = "") -> Case:
         return Case(name, lambda: network.problem().training(make), skip, steps.trials)
+
+    def too_many(work: float, most: float, what: str) -> str:
+        return f"{work:.1g} {what} a step, too many for a CPU" if on_cpu() and work > most else ""
 
     makes = steps.of_default(dim) | {f"pbfgs, d = {steps.DIRECTIONS}": steps.p_bfgs}
     makes |= steps.in_bases(dim, rows=False)
     cases = [case("sgd", steps.sgd), Case("gradient", lambda: network.problem().gradient())]
     cases += [case(name, make) for name, make in makes.items()]
     drawn = steps.in_bases(dim, rows=True)
-    cases += [case(name, make, network.size * dim) for name, make in drawn.items()]
-    passes = dim / steps.DIM * 10 * network.size * network.here
-    cases.append(case(f"nes, {dim} offspring", steps.nes(dim), passes))
+    skip = too_many(dim * network.size, DRAWN, "random numbers")
+    cases += [case(name, make, skip) for name, make in drawn.items()]
+    skip = too_many(dim * network.size * network.here, EVALUATED, "parameters × examples")
+    cases.append(case(f"nes, {dim} offspring", steps.nes(dim), skip))
     return Section(f"Training steps: {network}", 4 * network.size, cases, rounds)
 
 
