@@ -1,11 +1,12 @@
-"""Steps of every kind on whatever device JAX finds: a CPU, a GPU or a TPU.
+"""What a step of every method costs on whatever device JAX finds: one command, under 8 minutes.
 
-    python benchmarks/accelerator.py [--out FILE] [--quick]
+    python benchmarks/accelerator.py [--out FILE] [--minutes 6.5] [--large 100000000] [--quick]
 
-Three sections: whole training steps of networks, updates of 10⁸ parameters, and a generation of
-evolution strategies. Milliseconds are medians over rounds in which all take turns; ratios, those
-within a round, to the first row of their table. Each table is written when it is done, and a
-section stops adding rows after its share of eight minutes. ``--quick`` is for trying it out.
+Each case takes turns with the first one of its table (`sections.Section` describes the columns),
+and its line is written as soon as it is there, so that a killed run leaves what it had. A table
+that runs out of its share of the time says which cases it didn't come to; what it leaves over is
+the next ones'. No case begins after ``--minutes``. On a CPU large networks get small batches, and
+what would take it minutes is left out. ``--quick`` makes everything small, to try the program.
 """
 
 from __future__ import annotations
@@ -13,179 +14,168 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import measure
-import numpy as np
 import optax
+import steps
+from sections import Case, Rounds, Section
 
-from subspace import TrajectorySubspace, models, nes, p_bfgs, rbd
-from subspace.methods.random import sgd
+from subspace import models
 
-STRONG = {"error_feedback": True, "recent": 3}
-SECONDS = 90.0
-"""For a table, compiling included."""
-
-
-def in_trajectory(params: Any) -> Any:
-    size = sum(leaf.size for leaf in jax.tree.leaves(params))
-    walk = np.random.default_rng(0).normal(size=(17, size)).astype(np.float32)
-    return p_bfgs(TrajectorySubspace.fit(np.cumsum(0.01 * walk, axis=0), 15, params))
+IMAGES = (32, 32, 3)
+DRAWN, EVALUATED = 5e7, 2.5e9
+"""What a CPU can do in a step: numbers drawn, and parameters times examples in forward passes."""
 
 
-METHODS: dict[str, Callable[[Any], Any]] = {
-    "sgd": lambda params: sgd(params, 0.01),
-    "rbd, countsketch": lambda params: rbd(params, 0.01),
-    "rbd, hadamard": lambda params: rbd(params, 0.01, basis="hadamard"),
-    "rbd, coordinate": lambda params: rbd(params, 0.01, basis="coordinate"),
-    "rbd, rademacher": lambda params: rbd(params, 0.01, basis="rademacher"),
-    "error feedback": lambda params: rbd(params, 0.01, error_feedback=True),
-    "strong": lambda params: rbd(params, 0.01, **STRONG),
-    "pbfgs, d = 15": in_trajectory,
-    "nes, 250 offspring": lambda params: nes(params, 0.01),
-}
+class Network(NamedTuple):
+    """A network, its batch size anywhere and on a CPU, and its share of the time."""
+
+    model: str
+    shape: tuple[int, int, int]
+    batch: int
+    cpu_batch: int
+    share: float
+
+    @property
+    def here(self) -> int:
+        return self.cpu_batch if on_cpu() else self.batch
+
+    @property
+    def size(self) -> int:
+        return models.size(self.model, self.shape, steps.CLASSES)
+
+    def problem(self) -> steps.Problem:
+        return steps.problem(self.model, self.shape, self.here)
+
+    def __str__(self) -> str:
+        sides = "×".join(map(str, self.shape))
+        return f"{self.model}, {sides}, batch {self.here:,}, D = {self.size:,}"
 
 
-def network(name: str, shape: tuple[int, ...], batch: int) -> tuple[Any, Callable[[Any], Any]]:
-    """Parameters, and the loss of one batch."""
-    model, state = models.build(name, shape, 10, key=jax.random.key(0))
-    params, static = eqx.partition(models.with_axis(model, ("batch",)), eqx.is_inexact_array)
-    images = jax.random.uniform(jax.random.key(1), (batch, *shape))
-    labels = jnp.arange(batch) % 10
+class Sizes(NamedTuple):
+    """What ``--quick`` changes. The first network is the generation's too."""
 
-    def loss(params: Any) -> Any:
-        logits, _ = models.apply(eqx.combine(params, static), state, images)
-        return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
-
-    return params, loss
+    networks: tuple[Network, ...]
+    dim: int
+    large: int
+    leaves: int
+    minutes: float
+    rounds: Rounds
 
 
-def stepper(optimizer: Any, params: Any, loss: Callable[[Any], Any]) -> Callable[[], Any]:
-    """A call that takes a step from where the last one ended."""
+FULL = Sizes(
+    (
+        Network("fc", (28, 28, 1), 32, 32, 12),
+        Network("cnn", IMAGES, 32, 32, 14),
+        Network("cnn", IMAGES, 1024, 256, 14),
+        Network("vit", IMAGES, 128, 8, 18),
+        Network("resnet18", IMAGES, 128, 4, 20),
+    ),
+    steps.DIM,
+    10**8,
+    50,
+    6.5,
+    Rounds(),
+)
+QUICK = Sizes(
+    (Network("fc", (4, 4, 1), 4, 4, 30), Network("cnn", (18, 18, 1), 2, 2, 0)),
+    8,
+    10_000,
+    3,
+    0.15,
+    Rounds(3, 0.001, 0.5),
+)
 
-    def step(params: Any, state: Any) -> tuple[Any, Any]:
-        value, grads = jax.value_and_grad(loss)(params)
-        known = {"value": value, "grad": grads, "value_fn": loss}
-        updates, state = optimizer.update(grads, state, params, **known)
-        return optax.apply_updates(params, updates), state
 
-    return repeated(step, jax.tree.map(jnp.array, params), optimizer.init(params))
+def on_cpu() -> bool:
+    return jax.default_backend() == "cpu"
 
 
-def repeated(step: Callable[..., Any], *carry: Any) -> Callable[[], Any]:
-    run, held = jax.jit(step, donate_argnums=tuple(range(len(carry)))), [carry]
+def training(network: Network, dim: int, rounds: Rounds) -> Section:
+    """Whole steps of every method, and the gradient alone, over SGD's steps."""
 
-    def call() -> Any:
-        held[0] = run(*held[0])
-        return held[0]
+    def case(name: str, make: steps.Make, skip: str = "") -> Case:
+        return Case(name, lambda: network.problem().training(make), skip, steps.trials)
 
-    return call
+    def too_many(work: float, most: float, what: str) -> str:
+        return f"{work:.1g} {what} a step, too many for a CPU" if on_cpu() and work > most else ""
+
+    makes = steps.of_default(dim) | {f"pbfgs, d = {steps.DIRECTIONS}": steps.p_bfgs}
+    makes |= steps.in_bases(dim, rows=False)
+    cases = [case("sgd", steps.sgd), Case("gradient", lambda: network.problem().gradient())]
+    cases += [case(name, make) for name, make in makes.items()]
+    drawn = steps.in_bases(dim, rows=True)
+    skip = too_many(dim * network.size, DRAWN, "random numbers")
+    cases += [case(name, make, skip) for name, make in drawn.items()]
+    skip = too_many(dim * network.size * network.here, EVALUATED, "parameters × examples")
+    cases.append(case(f"nes, {dim} offspring", steps.nes(dim), skip))
+    return Section(f"Training steps: {network}", 4 * network.size, cases, rounds)
 
 
-def compared(work: Iterator[tuple[str, Callable[[], Any]]], rounds: int) -> list[dict[str, Any]]:
-    """A row for each call, as many as there is time for."""
-    start, chosen, skipped = time.monotonic(), {}, []
-    for name, call in work:
-        if time.monotonic() - start > SECONDS / 2:
-            skipped.append({"": name, "ms": "no time left", "ratio": ""})
-            continue
-        jax.block_until_ready(call())
-        chosen[name] = call
-    figures = measure.interleaved(chosen, rounds, seconds=0.05)
-    first = next(iter(figures.values()))
-    rows = [
-        {"": name, "ms": 1e3 * float(np.median(each)), "ratio": measure.ratio(each, first)[0]}
-        for name, each in figures.items()
+def updates(large: int, leaves: int, dim: int, rounds: Rounds) -> Section:
+    """A gradient that is there, so large that nothing else matters, over `optax.sgd`."""
+    size = large // leaves
+
+    def case(name: str, make: steps.Make) -> Case:
+        return Case(name, lambda: steps.update(tree(1.0), tree(1e-3), make))
+
+    def tree(value: float) -> list[jax.Array]:
+        return [jnp.full(size, value) for _ in range(leaves)]
+
+    cases = [case("optax.sgd", lambda params: optax.sgd(steps.RATE))]
+    makes = steps.of_default(dim) | steps.in_bases(dim, rows=False)
+    cases += [case(name, make) for name, make in makes.items()]
+    what = "a single vector" if leaves == 1 else f"{leaves} equal leaves"
+    title = f"Update and apply: {what}, D = {size * leaves:,}"
+    return Section(title, 4 * size * leaves, cases, rounds)
+
+
+def generation(network: Network, dim: int, rounds: Rounds) -> Section:
+    """A step of evolution strategies over as many separate forward passes."""
+    cases = [
+        Case(f"{dim} forward passes", lambda: network.problem().forwards(dim)),
+        Case(f"nes, {dim} offspring", lambda: network.problem().training(steps.nes(dim))),
     ]
-    return rows + skipped
+    return Section(f"A generation: {network}", 4 * network.size, cases, rounds)
 
 
-def of_network(name: str, shape: tuple[int, ...], batch: int, rounds: int) -> list[dict[str, Any]]:
-    params, loss = network(name, shape, batch)
-    grad = jax.jit(jax.grad(loss))
-
-    def work() -> Iterator[tuple[str, Callable[[], Any]]]:
-        for method, make in METHODS.items():
-            yield method, stepper(make(params), params, loss)
-        yield "the gradient alone", lambda: grad(params)
-
-    return compared(work(), rounds)
-
-
-def of_many(size: int, leaves: int, rounds: int) -> list[dict[str, Any]]:
-    """Updates of so many parameters, applied, in so many leaves."""
-    shape = (size,) if leaves == 1 else (size // leaves // 1000, 1000)
-    params = {f"leaf{i}": jnp.zeros(shape) for i in range(leaves)}
-    names, memory = ("sgd", "rbd, countsketch", "error feedback", "strong"), {}
-
-    def work() -> Iterator[tuple[str, Callable[[], Any]]]:
-        for name in names:
-            optimizer = METHODS[name](params)
-
-            def step(held: Any, grads: Any, optimizer: Any = optimizer) -> Any:
-                params, state = held
-                updates, state = optimizer.update(grads, state, params)
-                return (optax.apply_updates(params, updates), state), grads
-
-            held = (jax.tree.map(jnp.array, params), optimizer.init(params))
-            grads = jax.tree.map(jnp.ones_like, params)
-            compiled = jax.jit(step).lower(held, grads).compile()
-            analysis: Any = compiled.memory_analysis()
-            memory[name] = analysis.temp_size_in_bytes / (4 * size)
-            yield name, repeated(step, held, grads)
-
-    rows = compared(work(), rounds)
-    return [row | {"temporary / 4 D": memory.get(row[""], "")} for row in rows]
-
-
-def of_generation(offspring: int, rounds: int) -> list[dict[str, Any]]:
-    """A step of evolution strategies beside as many forward passes."""
-    params, loss = network("fc", (28, 28, 1), 32)
-    forward = jax.jit(loss)
-
-    def passes() -> Any:
-        return [forward(params) for _ in range(offspring)][-1]
-
-    def work() -> Iterator[tuple[str, Callable[[], Any]]]:
-        yield f"{offspring} forward passes", passes
-        for basis in ("countsketch", "coordinate", "hadamard"):
-            optimizer = nes(params, 0.01, dim=offspring, basis=basis)
-            yield f"a generation, {basis}", stepper(optimizer, params, loss)
-
-    return compared(work(), rounds)
-
-
-def sections(quick: bool) -> Iterator[tuple[str, Callable[[], list[dict[str, Any]]]]]:
-    slow, rounds = jax.default_backend() == "cpu", 3 if quick else 9
-    images, batch = (32, 32, 3), 2 if quick else 8 if slow else 128
-    cases = [("fc", (28, 28, 1), 32), ("cnn", images, 32), ("cnn", images, 1024)]
-    cases += [("resnet18", images, batch), ("vit", images, batch)]
-    for name, shape, size in cases[:1] if quick else cases:
-        title = f"Training steps: {name}, batch {size}"
-        yield title, lambda n=name, s=shape, b=size: of_network(n, s, b, rounds)
-    size = 10**6 if quick else 10**8
-    for leaves in (1, 50):
-        title = f"Updates of {size:.0e} parameters, leaves: {leaves}"
-        yield title, lambda k=leaves: of_many(size, k, rounds)
-    count = 10 if quick else 250
-    yield "Evolution strategies: fc, batch 32", lambda: of_generation(count, rounds)
+def planned(sizes: Sizes) -> Iterator[tuple[float, Callable[[], Section]]]:
+    """What is measured in turn, and its share of the time."""
+    first, *others = sizes.networks
+    rest = (sizes.dim, sizes.rounds)
+    yield first.share, partial(training, first, *rest)
+    yield 4, partial(generation, first, *rest)
+    for leaves in (1, sizes.leaves):
+        yield 9, partial(updates, sizes.large, leaves, *rest)
+    for network in others:
+        yield network.share, partial(training, network, *rest)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--out", type=Path, help="also written there, table by table")
-    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--out", type=Path, help="written line by line; else it is printed only")
+    parser.add_argument("--minutes", type=float, help="after which no case begins")
+    parser.add_argument("--large", type=int, help="parameters of the updates alone")
+    parser.add_argument("--quick", action="store_true", help="everything small")
     options = parser.parse_args()
-    text = f"# Steps on {measure.device()}\n"
-    for title, rows_of in sections(options.quick):
-        text += f"\n## {title}\n\n" + measure.table(rows_of())
-        print(text.rpartition("\n## ")[2], flush=True)
-        if options.out:
-            options.out.write_text(text)
+    sizes = QUICK if options.quick else FULL
+    given = {name: getattr(options, name) for name in ("minutes", "large")}
+    sizes = sizes._replace(**{name: value for name, value in given.items() if value is not None})
+    report = measure.Report(f"Steps on {measure.device()}", options.out)
+    start = time.perf_counter()
+    shares, sections = zip(*planned(sizes), strict=True)
+    for until, section in zip(accumulate(shares), sections, strict=True):
+        found = section()
+        report.table(found.title, found.columns)
+        for row in found.rows(start + 60 * sizes.minutes * until / sum(shares)):
+            report.row(row)
+    report.write(f"\n{time.perf_counter() - start:.0f} seconds in all.")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import platform
 import resource
 import statistics
@@ -12,37 +13,58 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+
+
+class Figures(NamedTuple):
+    """Seconds a call, one figure a round: of the clock, and of all cores together."""
+
+    wall: list[float]
+    cpu: list[float]
+
+
+def both_clocks(
+    work: dict[str, Callable[[], Any]],
+    repeats: int,
+    seconds: float = 0.1,
+    limit: float = math.inf,
+) -> dict[str, Figures]:
+    """Figures of each piece of work, one a round, all in turn in every round.
+
+    A figure is the mean over enough calls to last ``seconds``; a call's result is waited for at
+    the end of the batch, so that dispatch overlaps as it does in training. After the second no
+    round begins later than ``limit`` seconds from the first.
+    """
+    calls = {}
+    for name, call in work.items():
+        jax.block_until_ready(call())
+        calls[name] = max(1, round(seconds / _timed(call, 1)[0]))
+    figures = {name: Figures([], []) for name in work}
+    start = time.perf_counter()
+    for turn in range(repeats):
+        if turn >= 2 and time.perf_counter() - start > limit:
+            break
+        for name, call in work.items():
+            for kept, new in zip(figures[name], _timed(call, calls[name]), strict=True):
+                kept.append(new)
+    return figures
 
 
 def interleaved(
     work: dict[str, Callable[[], Any]], repeats: int, seconds: float = 0.1
 ) -> dict[str, list[float]]:
-    """Seconds per call of each piece of work, one figure a round, all in turn in every round.
-
-    A figure is the mean over enough calls to last ``seconds``; a call's result is waited for at
-    the end of the batch, so that dispatch overlaps as it does in training.
-    """
-    calls = {}
-    for name, call in work.items():
-        jax.block_until_ready(call())
-        once = _timed(call, 1)
-        calls[name] = max(1, round(seconds / once))
-    figures: dict[str, list[float]] = {name: [] for name in work}
-    for _ in range(repeats):
-        for name, call in work.items():
-            figures[name].append(_timed(call, calls[name]))
-    return figures
+    """The clock's part of `both_clocks`."""
+    return {name: each.wall for name, each in both_clocks(work, repeats, seconds).items()}
 
 
-def _timed(call: Callable[[], Any], count: int) -> float:
-    start = time.perf_counter()
+def _timed(call: Callable[[], Any], count: int) -> tuple[float, float]:
+    wall, cpu = time.perf_counter(), time.process_time()
     for _ in range(count):
         result = call()
     jax.block_until_ready(result)
-    return (time.perf_counter() - start) / count
+    return (time.perf_counter() - wall) / count, (time.process_time() - cpu) / count
 
 
 def timed(call: Callable[[], Any]) -> tuple[Any, float]:
@@ -108,16 +130,44 @@ def show(title: str, rows: list[dict[str, Any]], as_json: bool) -> None:
     if as_json:
         print(json.dumps({"title": title, "device": device(), "rows": rows}))
         return
-    print(f"{title} ({device()})\n")
-    print(table(rows), end="")
+    print(f"{title} ({device()})\n\n{header(list(rows[0]))}")
+    for row in rows:
+        print(line(row[name] for name in rows[0]))
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    """Rows in Markdown; the first one names the columns."""
-    columns = list(rows[0])
-    lines = [columns, ["---"] * len(columns)]
-    lines += [[_cell(row[name]) for name in columns] for row in rows]
-    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+class Report:
+    """Markdown that grows line by line, printed and in a file: a killed run leaves all it had."""
+
+    def __init__(self, title: str, file: Path | None):
+        self._file, self._columns = file, ()
+        if file is not None:
+            file.write_text("")
+        self.write(f"# {title}")
+
+    def write(self, text: str) -> None:
+        print(text, flush=True)
+        if self._file is not None:
+            with self._file.open("a") as out:
+                out.write(text + "\n")
+
+    def table(self, title: str, columns: Sequence[str]) -> None:
+        """Begins one."""
+        self._columns = columns
+        self.write(f"\n## {title}\n\n{header(columns)}")
+
+    def row(self, cells: dict[str, Any]) -> None:
+        """The next line of the table; a column that it lacks stays empty."""
+        self.write(line(cells.get(name, "") for name in self._columns))
+
+
+def header(columns: Sequence[str]) -> str:
+    """The first two lines of a Markdown table."""
+    return f"{line(columns)}\n|{'---|' * len(columns)}"
+
+
+def line(cells: Iterable[Any]) -> str:
+    """A row of a Markdown table."""
+    return "| " + " | ".join(map(_cell, cells)) + " |"
 
 
 def _cell(value: Any) -> str:

@@ -1,100 +1,92 @@
-"""Time of an RBD step over an SGD step: CNN on 32×32×3, batch 32, every basis.
+"""What a subspace's step costs over SGD's: small networks, updates alone, generations, compiling.
 
-    python benchmarks/step_overhead.py [--json] [--repeats 15]
+    python benchmarks/step_overhead.py [--large 100000000] [--only "FC;CNN"] [--repeats 15] [--json]
 
-Medians over rounds in which all cases take turns. Peak memory is that of a process of its own
-for each case; "step memory" is what the compiled step holds besides its arguments and results.
+Every case takes turns with the first one of its table; medians of the clock, and the least CPU time
+of all cores together, which other work on the machine disturbs less (`sections.Section` describes
+the columns). "temporary" is what the compiled step holds besides its arguments and results.
 """
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-import equinox as eqx
-import jax
 import jax.numpy as jnp
 import measure
-import optax
+import steps
+from accelerator import Network, generation, updates
+from sections import Case, Rounds, Section
 
-import subspace
 from subspace.basis import BASES
 
-CASES = (
-    ["sgd"]
-    + [f"{basis}:250" for basis in BASES]
-    + [f"{basis}:{d}" for basis in ("countsketch", "hadamard") for d in (10, 10_000)]
-)
-TARGETS = {
-    "countsketch": 1.03,
-    "hadamard": 1.20,
-    "coordinate": 1.10,
-    "rademacher": 4.0,
-    "normal": 15.0,
-}
+FC = Network("fc", (28, 28, 1), 32, 32, 0)
+CNN = Network("cnn", (32, 32, 3), 32, 32, 0)
+DIMS = (25, 2500)
 
 
-def make_step(case: str) -> tuple[Callable[[], Any], Any]:
-    """A function that makes one training step, and the compiled step."""
-    model = subspace.models.CNN((32, 32, 3), 10, key=jax.random.key(0))
-    params, static = eqx.partition(model, eqx.is_inexact_array)
-    basis, _, dim = case.partition(":")
-    if case == "sgd":
-        optimizer = subspace.sgd(params, 0.01)
-    else:
-        optimizer = subspace.rbd(params, 0.01, dim=int(dim), basis=basis)
-    images = jax.random.normal(jax.random.key(1), (32, 32, 32, 3))
-    labels = jax.random.randint(jax.random.key(2), (32,), 0, 10)
+def networks(network: Network, makes: dict[str, steps.Make], rounds: Rounds) -> Section:
+    """Training steps over SGD's."""
 
-    def loss(params: Any) -> Any:
-        logits = jax.vmap(eqx.combine(params, static))(images)
-        return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, labels))
+    def case(name: str, make: steps.Make) -> Case:
+        return Case(name, lambda: network.problem().training(make))
 
-    def step(params: Any, state: Any) -> Any:
-        updates, state = optimizer.update(jax.grad(loss)(params), state, params)
-        return optax.apply_updates(params, updates), state
-
-    carry = [jax.tree.map(jnp.array, params), optimizer.init(params)]
-    compiled = jax.jit(step, donate_argnums=(0, 1)).lower(*carry).compile()
-
-    def advance() -> Any:
-        carry[:] = compiled(*carry)
-        return carry
-
-    return advance, compiled
+    cases = [case(name, make) for name, make in ({"sgd": steps.sgd} | makes).items()]
+    return Section(f"Training steps: {network}", 4 * network.size, cases, rounds)
 
 
-def row(case: str, steps: dict[str, Any], figures: dict[str, list[float]]) -> dict[str, Any]:
-    median, low, high = measure.ratio(figures[case], figures["sgd"])
-    basis = case.partition(":")[0]
-    memory = steps[case][1].memory_analysis()
-    return {
-        "case": case,
-        "ms": sorted(figures[case])[len(figures[case]) // 2] * 1e3,
-        "over SGD": median,
-        "lowest": low,
-        "highest": high,
-        "target": TARGETS.get(basis, float("nan")),
-        "peak MB": round(measure.peak_memory_of(["--peak-of", case])),
-        "step memory MB": memory.temp_size_in_bytes / 1e6,
-    }
+def of_cnn() -> dict[str, steps.Make]:
+    """The default basis with fewer and more directions, and every basis with 250."""
+    fewer, more = ({f"rbd, d = {dim:,}": steps.rbd(dim=dim)} for dim in DIMS)
+    bases = {f"rbd, {name}": steps.rbd(dim=steps.DIM, basis=name) for name in BASES}
+    return {f"rbd, {steps.DEFAULT}": bases[f"rbd, {steps.DEFAULT}"]} | fewer | more | bases
+
+
+def measured(make: Callable[[Rounds], Section], options: Any) -> None:
+    section = make(Rounds(options.repeats, 0.1, 60.0))
+    rows = list(section.rows(math.inf))
+    empty = dict.fromkeys(section.columns, "")
+    measure.show(section.title, [empty | row for row in rows], options.json)
+
+
+def compiling(options: Any) -> None:
+    """Seconds from a call to a program, for updates of equal leaves, each a compartment."""
+    rows = []
+    for count in (200, 800):
+        leaves = {f"leaf{i}": jnp.ones((32, 32)) for i in range(count)}
+        make = steps.rbd(dim=16, compartments="leaf")
+        cpu = time.process_time()
+        program = steps.update(leaves, leaves, make)
+        rows.append(
+            {
+                "leaves of 32×32": count,
+                "compilation, s": program.seconds,
+                "with the state's, CPU s": time.process_time() - cpu,
+            }
+        )
+    measure.show("Compilation, compartments='leaf', d = 16 each", rows, options.json)
 
 
 def main() -> None:
-    arguments = measure.parser(__doc__)
-    arguments.add_argument("--peak-of", help="run this case alone and print its peak memory")
-    options = arguments.parse_args()
-    if options.peak_of:
-        advance, _ = make_step(options.peak_of)
-        for _ in range(20):
-            jax.block_until_ready(advance())
-        print(measure.own_peak_memory())
-        return
-    steps = {case: make_step(case) for case in CASES}
-    work = {case: advance for case, (advance, _) in steps.items()}
-    figures = measure.interleaved(work, options.repeats)
-    rows = [row(case, steps, figures) for case in CASES]
-    measure.show("RBD step over SGD step, CNN 32×32×3, batch 32", rows, options.json)
+    parser = measure.parser(__doc__)
+    parser.add_argument("--large", type=int, default=10**8, help="parameters of updates alone")
+    parser.add_argument("--only", help="tables, with semicolons between them")
+    options = parser.parse_args()
+    dim, large = steps.DIM, options.large
+    tables: dict[str, Callable[[Any], None]] = {
+        "FC": partial(measured, partial(networks, FC, steps.of_default(dim))),
+        "CNN": partial(measured, partial(networks, CNN, of_cnn())),
+        "vector": partial(measured, lambda rounds: updates(large, 1, dim, rounds)),
+        "leaves": partial(measured, lambda rounds: updates(large, 50, dim, rounds)),
+        "generation": partial(measured, lambda rounds: generation(FC, dim, rounds)),
+        "compilation": compiling,
+    }
+    for name in measure.chosen(options.only, tables):
+        tables[name](options)
+        print()
 
 
 if __name__ == "__main__":
