@@ -18,7 +18,7 @@ from subspace.spaces.shards import zeros_for
 
 _NAME = "(recent)"
 MOST_RECENT = 6  # decays are 1 - 10⁻ᵏ, and 1 - 10⁻⁷ is 1 to float32
-_PARALLEL = 3e-2  # the least part of a mean that is to be new; its square has four digits
+_PARALLEL = 3e-2  # the least part of a mean that is to be new; its square keeps three digits
 
 
 @final
@@ -31,7 +31,7 @@ class RecentSubspace(AbstractSubspace):
     gradients of many steps have in common is followed at once, where random directions alone need
     D/d steps; so error feedback stays stable at larger learning rates. Costs m·D numbers of memory.
 
-    Q is orthonormal to four digits, as it comes from inner products of means in float32, of which
+    Q is orthonormal to three digits, as it comes from inner products of means in float32, of which
     two are nearly parallel in the first steps.
 
     Attributes:

@@ -74,8 +74,9 @@ def test_the_directions_span_the_running_means_of_steps_and_are_orthonormal(step
     rank = min(steps, 3)
     p = matrix(space)
     q, drawn = p[:, :3], p[:, 3:]
-    # lengths come from the means' inner products in float32, where two of them are nearly parallel
-    np.testing.assert_allclose(q.T @ q, np.diag([1.0] * rank + [0.0] * (3 - rank)), atol=2e-4)
+    # Lengths come from the means' inner products in float32: after two steps two of the means are
+    # nearly parallel, which costs half the digits.
+    np.testing.assert_allclose(q.T @ q, np.diag([1.0] * rank + [0.0] * (3 - rank)), atol=1e-3)
     np.testing.assert_allclose(q.T @ drawn, 0, atol=1e-4)
     for mean in means(space):
         np.testing.assert_allclose(q @ (q.T @ mean), mean, atol=1e-5)
