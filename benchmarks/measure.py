@@ -122,7 +122,11 @@ def settings_parser(description: str | None) -> argparse.ArgumentParser:
 
 def chosen(only: str | None, settings: Iterable[str]) -> list[str]:
     """The names of the settings asked for with ``--only``; without it, of all."""
-    return only.split(";") if only else list(settings)
+    known = list(settings)
+    names = only.split(";") if only else known
+    if unknown := [name for name in names if name not in known]:
+        raise SystemExit(f"--only {only!r}: there is no {unknown[0]!r}; there are {', '.join(known)}")
+    return names
 
 
 def show(title: str, rows: list[dict[str, Any]], as_json: bool) -> None:

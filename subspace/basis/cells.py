@@ -17,7 +17,7 @@ from subspace.basis.bits import flip, words_at
 _MOST_CELLS = 1 << 16  # of a leaf, unless d needs more
 _CELLS_OF_A_DIRECTION = 8
 _SHARE = 32  # parameters to a cell, where there are enough of them
-_LONG = 1 << 22  # parameters of a leaf, from which on memory decides
+_LONG = 1 << 20  # parameters of a leaf, from which on memory decides
 _TILE = 8 * 128  # numbers of a tile of a TPU's memory
 
 
