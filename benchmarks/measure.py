@@ -125,7 +125,7 @@ def chosen(only: str | None, settings: Iterable[str]) -> list[str]:
     known = list(settings)
     names = only.split(";") if only else known
     if unknown := [name for name in names if name not in known]:
-        raise SystemExit(f"--only {only!r}: there is no {unknown[0]!r}; there are {', '.join(known)}")
+        raise SystemExit(f"--only: there is no {unknown[0]!r}; there are {', '.join(known)}")
     return names
 
 

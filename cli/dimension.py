@@ -15,13 +15,25 @@ from .study import default_out, guarded, listed, show_table
 @options.takes_a_run("dim", "seed", described=True)
 def dimension(
     given: dict[str, Any],
-    target: Annotated[float, typer.Option(help="Fraction of SGD's accuracy to reach.")] = 0.9,
-    seeds: Annotated[int, typer.Option(help="Runs of SGD, and of each d.")] = 3,
-    low: Annotated[int, typer.Option(help="First d to try.")] = 10,
+    target: Annotated[
+        float,
+        options.real("Fraction of SGD's accuracy to reach."),
+    ] = 0.9,
+    seeds: Annotated[
+        int,
+        options.whole("Runs of SGD, and of each d."),
+    ] = 3,
+    low: Annotated[int, options.whole("First d to try.")] = 10,
     precision: Annotated[
-        float, typer.Option(help="Stop when the d that reaches it is so near to one that doesn't.")
+        float,
+        options.real(
+            "Stop when the d that reaches it is so near to one that doesn't.",
+        ),
     ] = 1.2,
-    max_runs: Annotated[int, typer.Option(help="Stop after about so many runs.")] = 100,
+    max_runs: Annotated[
+        int,
+        options.whole("Stop after about so many runs."),
+    ] = 100,
     out: Annotated[
         Path | None,
         typer.Option(

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
 from .options import COMPLETE, declared_fields, field_of
+from .output import failed_output, safe_output, tell, warn
 
+FAILED = 1
 BAD_INPUT = 2
 DIVERGED = 3
 
@@ -38,7 +43,8 @@ class OneLineErrors(TyperGroup):
 
     def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
         command = super().main
-        result = _guarded(lambda: command(*args, standalone_mode=False, **extra))
+        with _leaving_others(), safe_output(), _warnings_in_one_line():
+            result = _guarded(lambda: command(*args, standalone_mode=False, **extra))
         if standalone_mode:
             sys.exit(result)
         return result
@@ -50,7 +56,7 @@ def fail(message: str, code: int) -> NoReturn:
     Raises:
         SystemExit: always, with ``code``.
     """
-    typer.echo(f"Error: {' '.join(message.split())}", err=True)
+    tell(f"Error: {' '.join(message.split())}")
     raise SystemExit(code)
 
 
@@ -86,17 +92,54 @@ def _guarded(command: Callable[[], Any]) -> Any:
         sys.stdout.flush()
     except (KeyboardInterrupt, typer.Abort):
         raise SystemExit(130) from None
-    except BrokenPipeError:  # as in `subspace list | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(1) from None
     except OSError as error:
-        fail(f"{error.filename or 'input or output'}: {error.strerror or error}", 1)
+        fail(f"{error.filename or 'input or output'}: {error.strerror or error}", FAILED)
+    except MemoryError:
+        fail("there is not enough memory; use a smaller model, batch or dim", FAILED)
     except Exception as error:
         message = _bad_input(error)
         if message is None:
             raise
         fail(message, BAD_INPUT)
-    return result
+    error = failed_output()
+    if error is None or result:  # what stopped because of it has said so
+        return result
+    if isinstance(error, BrokenPipeError):  # as in `subspace list | head`
+        raise SystemExit(FAILED)
+    fail(f"standard output: {error.strerror or error}", FAILED)
+
+
+@contextmanager
+def _leaving_others() -> Iterator[None]:
+    """A process of several that fails ends at once: at its exit JAX would wait for the others."""
+    try:
+        yield
+    except BaseException as error:
+        jax = sys.modules.get("jax")
+        if jax is None or not jax.distributed.is_initialized():
+            raise
+        if not isinstance(error, SystemExit):
+            traceback.print_exc()
+        code = error.code if isinstance(error, SystemExit) else FAILED
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code if isinstance(code, int) else FAILED)
+
+
+@contextmanager
+def _warnings_in_one_line() -> Iterator[None]:
+    """Python's own warnings, of ours that are meant for people; others are left as they are."""
+    with warnings.catch_warnings():
+        before = warnings.showwarning
+
+        def show(message: Any, category: Any, filename: str, *rest: Any, **more: Any) -> None:
+            if category is UserWarning:
+                warn(str(message))
+            else:
+                before(message, category, filename, *rest, **more)
+
+        warnings.showwarning = show
+        yield
 
 
 def _bad_input(error: Exception) -> str | None:
@@ -110,4 +153,8 @@ def _bad_input(error: Exception) -> str | None:
 
         if isinstance(error, InvalidInput):
             return f"{flag(error.field)}: {error.reason}"
+    if traceback.extract_tb(error.__traceback__)[-1].filename.endswith("xla_bridge.py"):
+        wanted = os.environ.get("JAX_PLATFORMS", "")
+        why = " ".join(str(error).split()) or "there is no such device here"
+        return f"JAX_PLATFORMS={wanted}: {why}; set it to cpu, or leave it out"
     return None

@@ -20,6 +20,13 @@ def export(
     whole: Annotated[
         bool, typer.Option("--whole", help="All parameters, as --init-from takes them.")
     ] = False,
+    step: Annotated[
+        int | None,
+        options.whole(
+            "Of an older checkpoint.",
+            show_default="the newest",
+        ),
+    ] = None,
     data_dir: options.DataDirNow = None,
     json: options.Json = False,
 ) -> None:
@@ -27,7 +34,7 @@ def export(
     from subspace.run import export as library
     from subspace.store.folder import RunFolder
 
-    made = library.export(RunFolder(run), out, whole=whole, data_dir=absolute(data_dir))
+    made = library.export(RunFolder(run), out, whole=whole, step=step, data_dir=absolute(data_dir))
     if json:
         print_json(made)
         return
@@ -59,7 +66,8 @@ def apply(
         print_json(made)
         return
     console = make_console()
-    say(console, f"Wrote {out}: {made['parameters']:,} parameters")
+    same = "bit for bit those exported" if made["exact"] else "those exported, but for rounding"
+    say(console, f"Wrote {out}: {made['parameters']:,} parameters, {same}")
     say(console, "Next:")
     say(console, f"  subspace run fpd --init-from {out}", style="cyan")
     say(console, f"  subspace evaluate RUN --weights {out}", style="cyan")

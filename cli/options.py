@@ -75,6 +75,35 @@ def takes_a_run(*without: str, described: bool = False) -> Callable[[Callable[..
     return add
 
 
+def whole(help: str, **about: Any) -> Any:
+    """An option of a command's own, for a whole number in decimal digits."""
+    return typer.Option(parser=_whole, metavar="INTEGER", help=help, **about)
+
+
+def real(help: str, **about: Any) -> Any:
+    """An option of a command's own, for a finite number."""
+    return typer.Option(parser=_real, metavar="NUMBER", help=help, **about)
+
+
+def _whole(text: Any) -> Any:
+    from subspace.options import whole_number
+
+    return _number(text, whole_number, "a whole number")
+
+
+def _real(text: Any) -> Any:
+    from subspace.options import number
+
+    return _number(text, number, "a number")
+
+
+def _number(text: Any, read: Callable[[str], Any], what: str) -> Any:
+    try:
+        return read(str(text))
+    except ValueError:
+        raise typer.BadParameter(f"can't read {str(text)!r}; give {what}") from None
+
+
 COMPLETE = "complete"
 """The attribute of a stand-in that makes the whole command."""
 

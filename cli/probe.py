@@ -23,10 +23,19 @@ def probe(
         typer.Option(parser=names, metavar="NAME,...", help="Kinds of directions."),
     ] = "normal,hadamard",
     directions: Annotated[
-        int, typer.Option(help="Directions, pairs of them, or draws of a subspace.")
+        int,
+        options.whole(
+            "Directions, pairs of them, or draws of a subspace.",
+        ),
     ] = 10,
-    radius: Annotated[float, typer.Option(help="How far along each (landscape).")] = 2.0,
-    examples: Annotated[int, typer.Option(help="Training images (landscape).")] = 1024,
+    radius: Annotated[
+        float,
+        options.real("How far along each (landscape)."),
+    ] = 2.0,
+    examples: Annotated[
+        int,
+        options.whole("Training images (landscape)."),
+    ] = 1024,
     dims: Annotated[
         Any,
         typer.Option(
@@ -36,7 +45,7 @@ def probe(
             show_default="10, 100, ...",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the directions.")] = 0,
+    seed: Annotated[int, options.whole("Of the directions.")] = 0,
     plot: Annotated[
         Path | None, typer.Option(help="The picture.", show_default="RUN/WHAT.png")
     ] = None,

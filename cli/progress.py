@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Self
 
-import typer
 from jaxtyping import PyTree
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn
@@ -19,6 +18,7 @@ from subspace.train.callbacks import Callback, Progress
 from subspace.train.running import RunningPhase
 from subspace.train.trainer import Trainer
 
+from .output import warn
 from .show import clock, count, number, say
 
 
@@ -56,7 +56,7 @@ class Display:
             on_phase=self._entered,
             on_progress=self._moved,
             on_epoch=self._finished,
-            on_damaged=self._damaged,
+            on_warning=self._warned,
             should_stop=should_stop,
         )
 
@@ -121,10 +121,9 @@ class Display:
         name = metric.name.replace("_", " ")
         return f"{text}  {name} {metric.show(figures[metric.name]):>6}"
 
-    def _damaged(self, steps: list[int]) -> None:
+    def _warned(self, text: str) -> None:
         if not self._console.quiet:
-            which = ", ".join(map(str, steps))
-            typer.echo(f"Warning: damaged checkpoints passed over: step {which}", err=True)
+            warn(text)
 
     def _show(self, epoch: int, **changes: Any) -> None:
         if self._bars:

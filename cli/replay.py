@@ -17,10 +17,18 @@ DIFFERS = 1
 def replay(
     run: options.Run,
     step: Annotated[
-        int | None, typer.Option(min=0, help="At which step.", show_default="the last logged")
+        int | None,
+        options.whole(
+            "At which step.",
+            show_default="the last logged",
+        ),
     ] = None,
     verify: Annotated[
-        bool, typer.Option("--verify", help="Compare with checkpoints; exit code 1 if any differs.")
+        bool,
+        typer.Option(
+            "--verify",
+            help="Compare with checkpoints; exit code 1 if one differs or can't be compared.",
+        ),
     ] = False,
     out: Annotated[Path | None, typer.Option(help="Write the parameters there, as .npz.")] = None,
     data_dir: options.DataDirNow = None,
@@ -40,7 +48,7 @@ def replay(
         print_json({"run": str(run)} | found)
     else:
         _show(run, found)
-    if any(found["differences"].values()):
+    if found["verified"] is False:
         raise typer.Exit(DIFFERS)
 
 
@@ -52,5 +60,10 @@ def _show(run: Path, found: dict[str, Any]) -> None:
     for at, gap in found["differences"].items():
         same = "the same bits as" if gap == 0 else f"differs by up to {number(gap)} from"
         say(console, f"  step {count(at)}: {same} the checkpoint")
+    if found["verified"] is not None:
+        compared, rest = len(found["differences"]), found["not_compared"]
+        say(console, f"Compared with {compared} of {compared + len(rest)} checkpoints")
+    for at in found["not_compared"]:
+        say(console, f"  step {count(at)}: not compared; the checkpoint or the log is damaged")
     if found["out"]:
         say(console, f"Wrote {found['out']}")

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from .command import run_command
+from .output import warn
 from .show import count, make_console, say
 
 
@@ -25,6 +26,7 @@ def report(
 
     out = out or folder / "report.html"
     found = write_report(folder, out, run_command)
-    unfinished = f", {count(len(found.unfinished))} unfinished" if found.unfinished else ""
+    for path, why in found.unread.items():
+        warn(f"left out {path}: {why}")
     runs, studies = count(len(found.runs)), count(len(found.studies))
-    say(make_console(), f"Wrote {out} ({runs} runs{unfinished}, {studies} studies)")
+    say(make_console(), f"Wrote {out} ({runs} runs, {studies} studies)")

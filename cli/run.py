@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -13,8 +13,9 @@ import typer
 
 from . import options
 from .errors import DIVERGED, fail
+from .output import tell, warn
 from .show import make_console, print_json, say
-from .signals import StopSignals
+from .signals import StopSignals, as_sigterm
 from .then import read_phase
 
 if TYPE_CHECKING:
@@ -118,6 +119,10 @@ def _join(distributed: bool, place: Place, workers: int | None) -> None:
     elif place != (None, None, None):
         raise InvalidInput("distributed", "is needed with --coordinator and its like")
     elif workers is not None:
+        from subspace.config.run import RunConfig
+        from subspace.options import check_value, fields_of
+
+        check_value(fields_of(RunConfig)["workers"], workers)
         _make_cpu_devices(workers)
 
 
@@ -172,7 +177,7 @@ def _train(
     several = distributed.is_one_of_several()  # then JAX takes SIGTERM, so that all stop together
     try:
         with (
-            nullcontext() if several else signals,
+            as_sigterm() if several else signals,
             Display(console, config, folder) as display,
             _events(folder, tensorboard and main) as events,
         ):
@@ -180,7 +185,7 @@ def _train(
             summary = library.execute(config, folder, resume=resume, callback=callback)
     except Stopped:
         if main:
-            _say_how_to_resume(config, folder)
+            _say_how_to_resume(config, folder, signals.stopped)
         raise typer.Exit(_SIGTERM if several else signals.exit_code) from None
     except Diverged as error:
         _fail_diverged(error, config, folder)
@@ -209,18 +214,17 @@ def _tuned(given: dict[str, Any], console: Console) -> dict[str, Any]:
     rate, remarks = tuned.find(given)
     if not console.quiet:
         for remark in remarks:
-            typer.echo(f"Warning: {remark}; ignored", err=True)
+            warn(f"{remark}; ignored")
     if rate is None:
         return {}
     say(console, f"lr {rate:g}, tuned before ({tuned.FILE})")
     return {"learning_rate": rate}
 
 
-def _say_how_to_resume(config: RunConfig, folder: RunFolder) -> None:
+def _say_how_to_resume(config: RunConfig, folder: RunFolder, stopped: str) -> None:
     path = shlex.quote(str(folder.path))
-    typer.echo("Stopped; a checkpoint is saved. Resume with:", err=True)
-    method = config.phases[0].method.name
-    typer.echo(f"  subspace run {method} --out {path} --resume", err=True)
+    tell(f"{stopped}; a checkpoint is saved. Resume with:")
+    tell(f"  subspace run {config.phases[0].method.name} --out {path} --resume")
 
 
 def _fail_diverged(error: Diverged, config: RunConfig, folder: RunFolder) -> NoReturn:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from .output import shown
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -35,7 +37,7 @@ def make_console(stderr: bool = False, quiet: bool = False) -> Console:
 
 def say(console: Console, text: str, style: str | None = None) -> None:
     """One line, however long."""
-    console.print(text, style=style, soft_wrap=True)
+    console.print(shown(text), style=style, soft_wrap=True)
 
 
 def print_table(
@@ -45,7 +47,8 @@ def print_table(
 
     One that is too wide for the terminal is printed turned, with its rows as columns.
     """
-    rows = [list(row) for row in rows]
+    header = [shown(name) for name in header]
+    rows = [[shown(cell) for cell in row] for row in rows]
     table = _table(header, rows, left)
     unlimited = console.options.update(width=_UNLIMITED)
     if console.measure(table, options=unlimited).maximum > console.width:

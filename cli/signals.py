@@ -1,21 +1,33 @@
-"""Ctrl-C and SIGTERM as a request to stop after the step in hand."""
+"""Ctrl-C, SIGTERM, a terminal that is gone: a request to stop after the step in hand."""
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Self
 
-import typer
+from .errors import FAILED
+from .output import failed_output, tell
+
+_NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
+_STOPS = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
+
+
+def _ignored(number: int) -> bool:
+    """A shell also ignores SIGINT for what runs in its background, which may be sent one yet."""
+    return number != signal.SIGINT and signal.getsignal(number) is signal.SIG_IGN
 
 
 class StopSignals:
-    """Catches SIGINT and SIGTERM while it is entered.
+    """Catches SIGINT, SIGTERM and SIGHUP while it is entered.
 
     The first one is a request, to be asked for with `requested`; the second ends the process at
-    once. Where there is nothing to save yet, so does the first.
+    once. Where there is nothing to save yet, so does the first. Output that can't be written any
+    more is such a request, too. Under ``nohup`` a SIGHUP is ignored, as it asks for.
 
     Attributes:
         number: the signal that came, or None.
@@ -27,32 +39,60 @@ class StopSignals:
         self._previous: dict[int, Any] = {}
 
     def requested(self) -> bool:
-        return self.number is not None
+        return self.number is not None or failed_output() is not None
 
     @property
     def exit_code(self) -> int:
-        """As a shell reports the signal: 130 or 143."""
-        return 128 + (self.number or 0)
+        """As a shell reports the signal: 129, 130 or 143; of output that failed 1."""
+        return FAILED if self.number is None else 128 + self.number
+
+    @property
+    def stopped(self) -> str:
+        """That it stopped, and why where nobody asked for it."""
+        error = failed_output()
+        if self.number is not None or error is None:
+            return "Stopped"
+        return f"Stopped, as standard output can't be written ({error.strerror or error})"
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._previous[number] = signal.signal(number, self._handle)
+            for number in _STOPS:
+                if not _ignored(number):
+                    self._previous[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         if kind is _StopNow:
-            typer.echo("Stopped before training; nothing was written.", err=True)
+            tell("Stopped before training; nothing was written.")
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         del frame
         self.number = number
+        for one in self._previous:
+            signal.signal(one, signal.SIG_DFL)  # acts even while the main thread is compiling
         if self._nothing_to_save():
+            # where Python swallows this, as within a garbage collection, `requested` remembers
             raise _StopNow(self.exit_code)
-        signal.signal(number, signal.SIG_DFL)  # acts even while the main thread is compiling
 
 
 class _StopNow(SystemExit):
     """Ends the program through every ``except Exception``."""
+
+
+@contextmanager
+def as_sigterm() -> Iterator[None]:
+    """For a process of several, which JAX stops together at SIGTERM: other signals become one."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    others = [one for one in _STOPS if one != signal.SIGTERM]
+    others = [one for one in others if not _ignored(one)]
+    forward = lambda number, frame: os.kill(os.getpid(), signal.SIGTERM)  # noqa: E731
+    previous = {one: signal.signal(one, forward) for one in others}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 from rich.console import Console
 
+from . import options
+from .output import tell, warn
 from .show import clock, count, print_table, say
 from .signals import StopSignals
 
@@ -21,8 +23,11 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-Seeds = Annotated[int | None, typer.Option(help="Runs of each kind, with seeds 0, 1, …", min=1)]
-Epochs = Annotated[int | None, typer.Option(help="Of every run.", min=1)]
+Seeds = Annotated[
+    int | None,
+    options.whole("Runs of each kind, with seeds 0, 1, …"),
+]
+Epochs = Annotated[int | None, options.whole("Of every run.")]
 
 
 class StudyDisplay:
@@ -41,7 +46,7 @@ class StudyDisplay:
             on_cell=self._cell,
             on_result=self._result,
             on_damaged=self._damaged,
-            on_warning=lambda text: typer.echo(f"Warning: {text}", err=True),
+            on_warning=warn,
             should_stop=should_stop,
         )
 
@@ -73,7 +78,7 @@ class StudyDisplay:
         say(self._console, text)
 
     def _damaged(self, path: Path) -> None:
-        typer.echo(f"Warning: {path} is damaged; its run is made again", err=True)
+        warn(f"{path} is damaged; its run is made again")
 
 
 def guarded(console: Console, work: Callable[[StudyCallback], _T], open_ended: bool = False) -> _T:
@@ -85,8 +90,8 @@ def guarded(console: Console, work: Callable[[StudyCallback], _T], open_ended: b
         with signals:
             return work(StudyDisplay(console, open_ended).callback(signals.requested))
     except Stopped:
-        typer.echo("Stopped; go on with the same command:", err=True)
-        typer.echo(f"  {shlex.join(['subspace', *sys.argv[1:]])}", err=True)
+        tell(f"{signals.stopped}; go on with the same command:")
+        tell(f"  {shlex.join(['subspace', *sys.argv[1:]])}")
         raise typer.Exit(signals.exit_code) from None
 
 

@@ -15,9 +15,19 @@ from .study import default_out, guarded, listed, show_table
 @options.takes_a_run("learning_rate", "epochs", described=True)
 def tune(
     given: dict[str, Any],
-    low: Annotated[int, typer.Option(help="Smallest learning rate, as a power of two.")] = -19,
-    high: Annotated[int, typer.Option(help="Largest learning rate, as a power of two.")] = 7,
-    epochs: Annotated[int, typer.Option(help="Of the longest runs.")] = 9,
+    low: Annotated[
+        int,
+        options.whole(
+            "Smallest learning rate, as a power of two.",
+        ),
+    ] = -19,
+    high: Annotated[
+        int,
+        options.whole(
+            "Largest learning rate, as a power of two.",
+        ),
+    ] = 7,
+    epochs: Annotated[int, options.whole("Of the longest runs.")] = 9,
     strategy: Annotated[
         str,
         typer.Option(help="halving: short runs choose who goes on; grid: all run all epochs."),

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from subspace.errors import InvalidInput, one_of
 
+_TINIEST, _HUGEST = 2.0**-126, 3.4028234e38  # normal numbers of float32
 _LARGEST = 2**31 - 1  # steps, sizes and dimensions are counted in 32 bits
 
 
@@ -130,7 +131,7 @@ def check_value(field: Field, value: Any) -> None:
     if not field.is_number or isinstance(value, bool):
         fits = any(_is_a(value, kind) for kind in field.kinds)
     elif isinstance(value, int) or (isinstance(value, float) and not field.is_whole):
-        fits = (isinstance(value, int) or math.isfinite(value)) and _within(field, value)
+        fits = (isinstance(value, int) or _is_float32(value)) and _within(field, value)
     else:
         fits = False
     if not fits:
@@ -213,6 +214,11 @@ def _is_a(value: Any, kind: Any) -> bool:
     return isinstance(value, kind) if isinstance(kind, type) else True
 
 
+def _is_float32(value: float) -> bool:
+    """Whether devices can hold it: neither infinite there nor 0 though it isn't."""
+    return value == 0 or _TINIEST <= abs(value) <= _HUGEST
+
+
 def _within(field: Field, value: int | float) -> bool:
     about = field.option
     most = _LARGEST if about.most is None and field.is_whole else about.most
@@ -241,6 +247,8 @@ def _what(field: Field, value: Any = None) -> str:
     limits = (["0 or more"] if about.least == 0 else []) + limits
     if isinstance(value, int | float) and about.most is None and value > _LARGEST:
         limits.append(f"at most {_LARGEST}")
+    if isinstance(value, float) and math.isfinite(value) and not _is_float32(value):
+        limits.append("such as float32 can hold")
     text = ", ".join([first, *([" and ".join(limits)] if limits else [])])
     others = field.option.choices if str in kinds else ()
     return " or ".join([text, *(others() if callable(others) else others or ())])

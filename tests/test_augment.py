@@ -62,7 +62,8 @@ def test_a_flat_colour_image_becomes_zero(value):
 def test_a_nearly_flat_colour_image_is_divided_by_at_least_the_floor():
     nearly = jnp.full((1, 32, 32, 3), 100, jnp.uint8).at[0, 0, 0, 0].set(101)
     expected = standardise(np.asarray(nearly[0]))
-    np.testing.assert_allclose(prepare(nearly)[0], expected, atol=1e-4)
+    # the image less its mean keeps few digits, and they are divided by a small floor
+    np.testing.assert_allclose(prepare(nearly)[0], expected, atol=5e-4)
 
 
 @pytest.mark.parametrize(("shape", "pad"), [((32, 32, 3), 4), ((8, 12, 3), 1), ((5, 4, 3), 1)])

@@ -10,7 +10,6 @@ import numpy as np
 import optax
 import pytest
 import scipy.optimize
-from compiling import compile_quickly  # noqa: F401
 from subspace_problem import descend
 
 from subspace import InvalidInput, p_bfgs

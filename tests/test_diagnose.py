@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compiling import compile_quickly  # noqa: F401
 
 from subspace import InvalidInput, RandomSubspace, data
 from subspace.data.noise import with_label_noise

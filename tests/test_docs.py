@@ -9,7 +9,6 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from compiling import compile_quickly  # noqa: F401
 
 from subspace import data, models, run
 from subspace.basis import BASES

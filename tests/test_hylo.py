@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from compiling import compile_quickly  # noqa: F401
 from sklearn.datasets import load_digits
 
 from subspace.errors import InvalidInput

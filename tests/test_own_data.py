@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from compiling import compile_quickly  # noqa: F401
 from PIL import Image
 
 from subspace.config.run import RunConfig

@@ -7,7 +7,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from compiling import compile_quickly  # noqa: F401
 from subspace_problem import descend, loss
 
 from subspace import RandomSubspace, p_bfgs, p_plus_bfgs

@@ -5,7 +5,6 @@ from __future__ import annotations
 import jax
 import numpy as np
 import pytest
-from compiling import compile_quickly  # noqa: F401
 from helpers import random_images
 from normed import normed  # noqa: F401
 

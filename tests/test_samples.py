@@ -62,7 +62,7 @@ def test_rows_of_another_size(samples: Samples, size: int):
 
 
 def test_no_rows(tmp_path: Path):
-    with pytest.raises(InvalidInput, match="missing"):
+    with pytest.raises(InvalidInput, match="there is no file"):
         read_rows(tmp_path / "none.f32", 5)
 
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
+import os
 from pathlib import Path
 
 import equinox as eqx
 import jax
 import pytest
-from compiling import compile_quickly  # noqa: F401
 
 from subspace import InvalidInput, models
+from subspace.files import read_record, write_record
 from subspace.spaces.allocate import allocate
-from subspace.store.folder import write_json
 from subspace.study.cell import Cell
 from subspace.study.folder import Study, StudyCallback
 from subspace.study.table import MeanStd
@@ -53,9 +52,9 @@ def test_a_run_whose_record_lacks_a_field_is_made_again(tmp_path: Path):
     with Study(tmp_path, StudyCallback(on_cell=lambda cell: made.append(cell.name))) as study:
         study.make([Cell("a", TINY)])
         file = tmp_path / "cells" / "a.json"
-        record = json.loads(file.read_text())
+        record = read_record(file, "out")
         del record["config"]["phases"][0]["recent"]
-        write_json(file, record)
+        write_record(file, record)
         study.make([Cell("a", TINY)])
         assert made == ["a", "a"]
 
@@ -80,7 +79,11 @@ def test_a_stopped_run_goes_on(tmp_path: Path):
 
 
 def test_a_folder_is_one_processs_at_a_time(tmp_path: Path):
-    with Study(tmp_path), pytest.raises(InvalidInput, match="another process"), Study(tmp_path):
+    with (
+        Study(tmp_path),
+        pytest.raises(InvalidInput, match=f"in use by process {os.getpid()} on "),
+        Study(tmp_path),
+    ):
         pass
     with Study(tmp_path):
         pass

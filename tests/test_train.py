@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compiling import compile_quickly  # noqa: F401
 
 import subspace
 from subspace import InvalidInput

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compiling import compile_quickly  # noqa: F401
 
 from subspace import models
 from subspace.errors import InvalidInput

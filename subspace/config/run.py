@@ -132,6 +132,7 @@ class RunConfig:
         "How many share a step; on CPU as many devices are made.",
         panel="Several devices and processes",
         least=1,
+        most=2**16,
         shown="one for each device",
         describes=False,
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -79,14 +81,33 @@ def _read(wanted: Wanted, task: str = "images") -> tuple[str, tuple[Split, Split
                     "dataset",
                     f"{path} has {have}; it has to have {', '.join(_DIVIDED)}, or x and y",
                 )
+            _check_sizes(path, wanted_names)
             found = [held[name] for name in wanted_names]
-    except (OSError, ValueError, EOFError, KeyError, AttributeError, zipfile.BadZipFile) as error:
+    except Exception as error:  # NumPy, zipfile and zlib raise many kinds for damaged files
         if isinstance(error, InvalidInput):
             raise
         raise InvalidInput(
             "dataset", f"{path} is damaged, or no .npz of plain arrays; write it with numpy.savez"
         ) from None
     return path, _parts(path, found)
+
+
+def _check_sizes(path: str, names: Iterable[str]) -> None:
+    """Raises ValueError where an array is said to be larger than what the file holds of it."""
+    with zipfile.ZipFile(Path(path).expanduser()) as archive:
+        for name in names:
+            with archive.open(f"{name}.npy") as member:
+                read = _HEADERS[np.lib.format.read_magic(member)]
+                shape, _, dtype = read(member)
+            size = math.prod(shape) * dtype.itemsize
+            if size > archive.getinfo(f"{name}.npy").file_size:
+                raise ValueError(f"{name} is cut short")
+
+
+_HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
 
 
 def _parts(path: str, arrays: list[np.ndarray]) -> tuple[Split, Split]:

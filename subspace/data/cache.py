@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import re
-import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+
+from subspace import files
+
+_BLOCK = 1 << 24  # bytes that are written at once
 
 Arrays = tuple[np.ndarray, np.ndarray]
 _T = TypeVar("_T", bound=tuple[np.ndarray, ...])
@@ -45,8 +49,8 @@ def cached(
 ) -> Arrays:
     """Images and labels from the cache, decoded and stored there first if need be.
 
-    A file that is damaged or of another shape is rebuilt. A cache that can't be written is not an
-    error: the decoded arrays are returned as they are.
+    Beside each file lies its SHA-256; one that is damaged or of another shape is rebuilt. A cache
+    that can't be written is not an error: the decoded arrays are returned as they are.
 
     Args:
         key: what identifies the arrays: dataset, version, split, fingerprint.
@@ -102,6 +106,9 @@ def _labels(path: Path, size: int, classes: int) -> np.ndarray:
 
 
 def _mapped(path: Path, dtype: type, shape: tuple[int, ...]) -> np.ndarray:
+    kept = files.read(_digest_of(path), "cache", most=64).decode(errors="replace")
+    if files.size_of(path, "cache") and kept != _sha256(path):
+        raise ValueError(f"{path.name} isn't what was written")
     array = np.lib.format.open_memmap(path, mode="r")
     if array.dtype != dtype or array.shape != shape:
         raise ValueError(f"{path.name} holds {array.dtype} {array.shape}")
@@ -109,13 +116,24 @@ def _mapped(path: Path, dtype: type, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _write(path: Path, array: np.ndarray) -> None:
-    """Write a file whole or not at all."""
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".npy")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            np.save(file, array, allow_pickle=False)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    """Write a file and its digest, each whole or not at all."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
+    rows = np.ascontiguousarray(array)
+    files.replace(path, (bytes(part) for part in (header.getvalue(), *_in_blocks(rows))))
+    files.replace(_digest_of(path), _sha256(path).encode())
+
+
+def _in_blocks(array: np.ndarray) -> Iterator[memoryview]:
+    """Its bytes, so many at a time."""
+    content = memoryview(array.reshape(-1).view(np.uint8))  # pyright: ignore[reportArgumentType]
+    return (content[start : start + _BLOCK] for start in range(0, len(content), _BLOCK))
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _digest_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -149,6 +150,8 @@ def load_images(wanted: Wanted) -> Dataset:
     name = wanted.name
     if isinstance(name, str) and name in EMBEDDED:
         _no_stream(wanted)
+        if wanted.data_dir is not None and not os.path.isdir(wanted.data_dir):
+            raise InvalidInput("data_dir", f"there is no folder {wanted.data_dir!r}; leave it out")
         entry = EMBEDDED[name]
         train, test = (checked(name, part, entry.classes) for part in entry.read())
         return divided(name, entry.version, entry.classes, (train, test), wanted)

@@ -10,6 +10,7 @@ from subspace.data.arrays import set_apart
 from subspace.data.dataset import Dataset, Split, Wanted, divided
 from subspace.data.tfds_stream import sized
 from subspace.errors import InvalidInput
+from subspace.files import size_of
 
 _KINDS = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
 
@@ -57,18 +58,20 @@ def _files(part: Path, classes: list[str]) -> list[tuple[Path, int]]:
         for file in sorted((part / name).glob("*"))
         if file.suffix.lower() in _KINDS
     ]
+    for file, _ in found:
+        size_of(file, "dataset")  # a pipe would be waited for
     if not found:
         raise InvalidInput("dataset", f"{part} holds no images ({', '.join(sorted(_KINDS))})")
     return found
 
 
 def _is_grey(file: Path) -> bool:
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     try:
         with Image.open(file) as image:
             return image.mode in ("1", "L", "I;16", "I")
-    except (OSError, UnidentifiedImageError, ValueError):
+    except Exception:  # Pillow raises many kinds for damaged files
         raise InvalidInput("dataset", f"{file} is damaged, or no image; take it out") from None
 
 
@@ -91,7 +94,7 @@ def _pixels(file: Path, channels: int) -> np.ndarray:
     try:
         with Image.open(file) as image:
             pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except Exception:  # Pillow raises many kinds for damaged files
         raise InvalidInput("dataset", f"{file} is damaged, or no image; take it out") from None
     return pixels.reshape(*pixels.shape[:2], channels)
 

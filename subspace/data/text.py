@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
+from subspace import files
 from subspace.data.dataset import Dataset, Split, Wanted, check_division, divided
 from subspace.errors import InvalidInput
 
 BYTES = 256
+_MOST = 1 << 33  # bytes of a text
 _TEST = 10  # the last part of so many is for testing
 
 
@@ -25,12 +27,7 @@ def load_text(wanted: Wanted) -> Dataset:
     if wanted.path("file") is None:
         raise InvalidInput("dataset", f"{wanted.name!r} is no file:PATH, which language takes")
     file = Path(str(wanted.path("file"))).expanduser()
-    if not file.is_file():
-        raise InvalidInput("dataset", f"there is no file {str(file)!r}; give file:PATH")
-    try:
-        text = np.frombuffer(file.read_bytes(), np.uint8)
-    except OSError as error:
-        raise InvalidInput("dataset", f"{file} can't be read: {error.strerror}") from None
+    text = np.frombuffer(files.read(file, "dataset", most=_MOST), np.uint8)
     cut = len(text) - len(text) // _TEST
     train, test = windows(text[:cut], wanted.context), windows(text[cut:], wanted.context)
     if len(train.inputs) < 2 or not len(test.inputs):

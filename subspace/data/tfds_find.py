@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from subspace import files
 from subspace.data.tfds_prepare import one_line, quiet
 from subspace.errors import InvalidInput
 
@@ -40,6 +41,9 @@ def on_disk(name: str, root: Path | None) -> Any | None:
     Raises:
         InvalidInput: if it is there and its metadata is damaged.
     """
+    if root is not None:
+        for file in sorted((root / _base(name)).rglob("*.json")):
+            files.size_of(file, "data_dir")  # TFDS would wait for a pipe
     with quiet():
         from tensorflow_datasets.core import read_only_builder, registered
 
@@ -84,7 +88,8 @@ def _holdings(root: Path) -> list[str]:
         raise InvalidInput(
             "data_dir", f"{str(root)!r} can't be read ({error.strerror}); check its permissions"
         ) from error
-    folders = sorted(path.parent.relative_to(root) for path in found)
+    whole = (path.parent for path in found if (path.parent / "dataset_info.json").is_file())
+    folders = sorted(folder.relative_to(root) for folder in whole)
     return [f"{folder.parent.as_posix()}:{folder.name}" for folder in folders]
 
 

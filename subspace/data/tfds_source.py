@@ -17,6 +17,7 @@ from subspace.errors import InvalidInput
 
 _NAME = re.compile(r"[A-Za-z_]\w*(/[\w.+-]+)?(:[\w.*]+)?")
 _BATCH = 1000
+_MOST_CLASSES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -45,10 +46,13 @@ class PreparedDataset:
         Raises:
             InvalidInput: if the files are damaged or need TensorFlow, which isn't installed.
         """
-        size = self.builder.info.splits[part].num_examples
+        folder = Path(self.builder.data_dir)
         try:
-            mark = fingerprint(Path(self.builder.data_dir))
-        except OSError as error:
+            size, mark = self.builder.info.splits[part].num_examples, fingerprint(folder)
+            held = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
+            if not 0 < size <= held:
+                raise ValueError(f"{part} is said to have {size} examples")
+        except (OSError, ValueError) as error:
             raise unreadable(self.name, error) from error
         key = (self.name, self.version, f"{part}-{mark}")
         shape = (size, *self.shape)
@@ -110,8 +114,8 @@ def _classification(builder: Any, image_size: int | None) -> tuple[tuple[int, in
             builder,
             f"holds images that differ in size (shape {shape}); see --stream and --image-size",
         )
-    if not classes:
-        raise _unfit(builder, "doesn't say how many classes it has")
+    if not classes or classes > _MOST_CLASSES:
+        raise _unfit(builder, f"says that it has {classes or 'no'} classes")
     return shape, classes
 
 
@@ -136,14 +140,15 @@ def _parts(builder: Any) -> tuple[str, str]:
 
 
 def _decode(source: PreparedDataset, part: str, size: int) -> Arrays:
-    images = np.empty((size, *source.shape), np.uint8)
-    labels = np.empty(size, np.int32)
+    images, labels = np.empty((0, 0), np.uint8), np.empty(size, np.int32)
     done = 0
     try:
         with quiet():
             for image, label in _batches(source.builder, part):
                 if image.shape[1:] != source.shape:
                     raise ValueError(f"an image is {image.shape[1:]}, not {source.shape}")
+                if not done:
+                    images = np.empty((size, *source.shape), np.uint8)
                 images[done : done + len(image)], labels[done : done + len(label)] = image, label
                 done += len(image)
         if done != size:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +20,8 @@ from subspace.run.pictures import plot_curves, plot_variance
 from subspace.run.summary import summarize
 from subspace.spaces.components import explained_variance_ratio
 from subspace.store.checkpoint import Checkpoints
-from subspace.store.folder import RunFolder, resume_config, write_json
+from subspace.store.circumstances import check_same
+from subspace.store.folder import RunFolder, resume_config
 from subspace.store.samples import read_rows
 from subspace.store.source import newest_weights, read_source, starting_weights, taken_over
 from subspace.store.weights import Weights
@@ -104,15 +106,15 @@ def execute(
         InvalidInput: before anything is written.
         Stopped, Diverged: see `subspace.train.loop.Loop.run`.
     """
-    taken = folder if resume else None
+    taken = folder if resume and folder.has_checkpoint() else None
     trainer = Trainer(config, load(config), lambda fresh: read_source(config, fresh, taken))
-    try:
-        with started(folder, trainer, resume=resume, callback=callback) as loop:
+    with started(folder, trainer, resume=resume, callback=callback) as loop:
+        try:
             results = loop.run()
-    except (Stopped, Diverged):
-        _draw_curves(folder, trainer)
-        raise
-    return finish(folder, trainer, results)
+        except (Stopped, Diverged):
+            _draw_curves(folder, trainer)
+            raise
+        return finish(folder, trainer, results)
 
 
 @contextmanager
@@ -127,27 +129,36 @@ def started(
     """A loop that stands before its next step, with all that it needs on disk.
 
     Args:
-        keep: write the configuration, and checkpoints.
+        keep: write the configuration, and checkpoints; else it is a new folder.
     """
-    config = trainer.config
+    config, rows = trainer.config, trainer.source_rows
     distributed.wait_for_all("all have checked the folder")
-    if not resume and keep:
-        folder.create(config)
-    elif not resume:
+    if not keep:
         folder.path.mkdir()
-    if not resume:
-        folder.keep_source_rows(trainer.source_rows)
-    distributed.wait_for_all("the folder is there")
-    loop = Loop(trainer, folder, Checkpoints(folder.checkpoints) if keep else None, callback)
-    try:
-        if resume:
-            loop.restore()
-            folder.rewrite(config, loop.done)
-        else:
-            loop.enter(0)
-        yield loop
-    finally:
-        loop.close()
+        folder.keep_source_rows(rows)
+    with folder.writing(None if resume else config, rows) if keep else nullcontext():
+        distributed.wait_for_all("the folder is there")
+        loop = Loop(trainer, folder, Checkpoints(folder.checkpoints) if keep else None, callback)
+        try:
+            if resume:
+                _go_on(loop)
+            else:
+                loop.enter(0)
+            yield loop
+        finally:
+            loop.close()
+
+
+def _go_on(loop: Loop) -> None:
+    """From the newest checkpoint; from the beginning if the run came to none."""
+    for remark in loop.folder.check_resumable(loop.trainer.config):
+        loop.callback.on_warning(remark)
+    if loop.folder.has_checkpoint():
+        loop.restore()
+    else:
+        loop.folder.keep_source_rows(loop.trainer.source_rows)
+        loop.enter(0)
+    loop.folder.rewrite(loop.trainer.config, loop.done)
 
 
 def finish(folder: RunFolder, trainer: Trainer, results: dict[str, Any]) -> dict[str, Any]:
@@ -157,7 +168,7 @@ def finish(folder: RunFolder, trainer: Trainer, results: dict[str, Any]) -> dict
         summary["explained_variance_ratio"] = _draw_variance(folder, trainer)
         if trainer.config.diagnose:
             summary["diagnostics"] = mean_diagnostics(folder.diagnostics())
-        write_json(folder.summary_file, summary)
+        folder.write_summary(summary)
         _draw_curves(folder, trainer)
     return summary
 
@@ -235,17 +246,30 @@ class Saved(NamedTuple):
     damaged: list[int]
 
 
+def opened(folder: RunFolder, data_dir: str | None = None) -> Trainer:
+    """The trainer of a run that has checkpoints, with fresh weights.
+
+    Raises:
+        InvalidInput: no run, no checkpoint, or its numbers would be others here.
+    """
+    config = folder.read_config("run")
+    check_same(folder.made_with("run"), "run")
+    folder.check_checkpoints("run")
+    config = replace(config, data_dir=data_dir or config.data_dir, source=None, init_from=None)
+    return Trainer(config, load(config))
+
+
 def saved(folder: RunFolder, data_dir: str | None = None) -> Saved:
     """Opens a run, with its dataset where it was or in ``data_dir``.
 
     Raises:
         InvalidInput: no run, or no whole checkpoint.
     """
-    config = folder.read_config("run")
-    folder.check_checkpoints("run")
-    config = replace(config, data_dir=data_dir or config.data_dir, source=None, init_from=None)
-    trainer = Trainer(config, load(config))
+    trainer = opened(folder, data_dir)
     weights, meta, damaged = newest_weights(folder, trainer.weights, "run")
+    for step in damaged:
+        what = f"the checkpoint of step {step} is damaged"
+        warnings.warn(f"{what}; that of step {meta['step']} stands for it", stacklevel=2)
     return Saved(trainer, weights, int(meta["step"]), damaged)
 
 

@@ -16,19 +16,21 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
+from subspace import files
 from subspace.config.phase import fields_of_phase
 from subspace.config.run import SHARED, RunConfig
 from subspace.data.dataset import Dataset, Split
 from subspace.errors import InvalidInput, lookup
 from subspace.methods import METHODS
 from subspace.optim.in_subspace import subspace_state
-from subspace.run.execute import saved
+from subspace.run.execute import opened
 from subspace.run.replay import at_its_start, logged_coordinates, parameters
 from subspace.spaces.base import AbstractSubspace, Coords
 from subspace.spaces.random import RandomSubspace
-from subspace.store import weights_file
+from subspace.store import proof, weights_file
+from subspace.store.circumstances import check_same, circumstances
 from subspace.store.folder import RunFolder
-from subspace.store.source import newest_weights, starting_weights
+from subspace.store.source import starting_weights, weights_at
 from subspace.store.weights import TakenOver, Weights
 from subspace.train.trainer import Trainer
 
@@ -38,7 +40,12 @@ _LEFT = 1e-3  # of the way that a run went, outside of its subspace
 
 
 def export(
-    folder: RunFolder, out: Path, *, whole: bool = False, data_dir: str | None = None
+    folder: RunFolder,
+    out: Path,
+    *,
+    whole: bool = False,
+    step: int | None = None,
+    data_dir: str | None = None,
 ) -> dict[str, Any]:
     """Writes a run's newest weights to a file.
 
@@ -46,6 +53,7 @@ def export(
         folder: of the run.
         out: a new ``.safetensors`` file.
         whole: all D numbers, which ``--init-from`` takes, instead of seeds and coordinates.
+        step: of another checkpoint than the newest.
         data_dir: where the dataset is now; by default where it was.
 
     Returns:
@@ -56,19 +64,22 @@ def export(
             from seeds and coordinates.
     """
     weights_file.check_free(out)
+    folder.check_checkpoints("run")
+    trainer = opened(folder, data_dir) if whole else at_its_start(folder, data_dir)
+    weights, meta = weights_at(folder, trainer.weights, "run", step)
     if whole:
-        trainer, weights, _, _ = saved(folder, data_dir)
         arrays, described = weights_file.arrays_of(weights), trainer.parameters
         about: dict[str, Any] = {"model": trainer.config.model}
     else:
-        folder.read_config("run")
-        folder.check_checkpoints("run")
-        trainer = at_its_start(folder, data_dir)
-        weights, meta, _ = newest_weights(folder, trainer.weights, "run")
+        check_same(folder.made_with("run"), "run")
         found = _described(trainer, folder, weights, int(meta["step"]))
         described = sum(array.size for array in found.values())
         state = weights_file.arrays_of(Weights({}, weights.model_state))
-        arrays, about = found | state, _about(trainer)
+        arrays = found | state
+        # what `apply` makes of it here, which rounds otherwise than the run
+        made = weights_file.arrays_of(Weights(_applied(trainer, arrays), weights.model_state))
+        about = _about(trainer) | {"makes": proof.of(made)}
+        about["digest"] = _content(arrays, about)
     weights_file.write(out, arrays, about)
     size = out.stat().st_size
     return {
@@ -88,14 +99,17 @@ def apply(file: Path, out: Path, base: Path | None = None) -> dict[str, Any]:
         base: the run or file that the run began with; by default what its seed initialises.
 
     Returns:
-        ``out``, and D, ``parameters``.
+        ``out``, D, ``parameters``, and ``exact``, whether all bits are those that `export` had
+        where it ran; on another device or version of JAX the last ones may differ.
 
     Raises:
-        InvalidInput: the file is damaged, or the base is another one.
+        InvalidInput: the file is damaged, the base is another one, or the weights that come out
+            aren't those that were exported.
     """
     weights_file.check_free(out)
     arrays, about = weights_file.read(file, "file")
-    config, dataset = _task(about, file)
+    config, dataset = _task(arrays, about, file)
+    check_same(about["made_with"], "file")
     start = base or (Path(config.init_from) if config.init_from else None)
     plain = replace(config, source=None, init_from=None)
 
@@ -112,8 +126,9 @@ def apply(file: Path, out: Path, base: Path | None = None) -> dict[str, Any]:
         raise InvalidInput("file", f"{file} lacks coordinates; export the run again") from None
     state = {name: array for name, array in arrays.items() if name.startswith("state.")}
     whole = weights_file.arrays_of(Weights(params, trainer.weights.model_state)) | state
+    exact = proof.check(whole, about["makes"], file)
     weights_file.write(out, whole, {"model": config.model})
-    return {"out": str(out), "parameters": trainer.parameters}
+    return {"out": str(out), "parameters": trainer.parameters, "exact": exact}
 
 
 def _described(
@@ -191,11 +206,24 @@ def _about(trainer: Trainer) -> dict[str, Any]:
         "shape": list(dataset.shape),
         "outputs": dataset.outputs,
         "base": _digest(trainer.weights.params),
+        "made_with": circumstances(),
     }
 
 
-def _task(about: dict[str, Any], file: Path) -> tuple[RunConfig, Dataset]:
+def _content(arrays: dict[str, np.ndarray], about: dict[str, Any]) -> str:
+    """A digest of all that a file holds."""
+    listed = [proof.digest(arrays), {k: v for k, v in about.items() if k != "digest"}]
+    return files.digest(listed)
+
+
+def _task(
+    arrays: dict[str, np.ndarray], about: dict[str, Any], file: Path
+) -> tuple[RunConfig, Dataset]:
     """The run, and data of the same sizes."""
+    if about.get("digest", "") != _content(arrays, about):
+        raise InvalidInput(
+            "file", f"{file} isn't what subspace export wrote; make it again from the run"
+        )
     try:
         shape, count = tuple(about["shape"]), int(about["examples"])
         inputs = np.broadcast_to(np.uint8(0), (count, *shape))

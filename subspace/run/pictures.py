@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from subspace.plots import new_figure, write_figure
+from subspace.plots import new_figure, plain, write_figure
 from subspace.tasks import Metric
 
 
@@ -53,7 +53,7 @@ def _curve(
         if records and all(record.get(name) is not None for record in records):
             values = [factor * record[name] for record in records]
             marker = "o" if len(values) == 1 else None
-            text = " ".join(filter(None, (label, split)))
+            text = plain(" ".join(filter(None, (label, split))))
             panel.plot(epochs, values, style, color=colour, marker=marker, label=text)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ import optax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
+from subspace import files
 from subspace.errors import InvalidInput, in_phase
 from subspace.optim.exchange import AbstractExchange
 from subspace.optim.in_subspace import subspace_state
@@ -22,8 +24,9 @@ from subspace.optim.workers import AbstractWorkers, OneWorker
 from subspace.run.execute import load
 from subspace.spaces.base import AbstractSubspace, Coords
 from subspace.store.checkpoint import Checkpoints, named
+from subspace.store.circumstances import check_same
 from subspace.store.coordinate_log import CoordinateLog
-from subspace.store.folder import RunFolder, check_new_file
+from subspace.store.folder import RunFolder
 from subspace.store.source import read_source
 from subspace.train.running import PlacedPhase, dimensions
 from subspace.train.trainer import Trainer
@@ -45,20 +48,24 @@ def replay(
     Args:
         folder: of the run; its phases have ``log_coordinates``.
         step: at which; by default, and at most, the last one whose record is whole.
-        verify: compare with the checkpoints on the way there.
+        verify: compare with all checkpoints, or those on the way to ``step``.
         out: a new file for the parameters, as .npz, by their names.
         data_dir: where the dataset is now; by default where it was.
 
     Returns:
         ``step``, of which the parameters are; ``logged``, the last one; ``cut_short``, whether
         records are missing of steps that were wanted or have checkpoints; ``digest`` of the
-        parameters; ``differences``, the largest to each checkpoint; ``out``.
+        parameters; ``differences``, the largest to each checkpoint; ``not_compared``, the steps of
+        checkpoints that should have been, but are damaged or have no records; ``verified``, whether
+        some were compared and all are the same, None without ``verify``; ``out``.
 
     Raises:
         InvalidInput: no run, a phase without a log, or ``out`` can't be written.
     """
     if out is not None:
-        check_new_file(out, ".npz")
+        files.check_new(out, ".npz")
+    if step is not None and step < 0:
+        raise InvalidInput("step", f"must be 0 or more, got {step}")
     trainer = at_its_start(folder, data_dir)
     coordinates = logged_coordinates(trainer, folder)
     logged = sum(len(rows) for rows in coordinates)
@@ -66,24 +73,29 @@ def replay(
     checkpoints = Checkpoints(folder.checkpoints)
     try:
         saved = checkpoints.steps()
-        stops = sorted({at, *(s for s in saved if verify and s <= at)})
+        wanted = [s for s in saved if verify and (step is None or s <= step)]
         gaps: dict[int, float] = {}
         params: PyTree = None
+        stops = sorted({at, *(s for s in wanted if s <= at)})
         for stop, params in _path(trainer, coordinates, stops):
-            if verify and stop in saved:
-                gaps[stop] = _largest_gap(params, checkpoints.read(stop)[0])
+            held = _read(checkpoints, stop) if stop in wanted else None
+            if held is not None:
+                gaps[stop] = _largest_gap(params, held)
     finally:
         checkpoints.close()
     arrays = {name: np.asarray(leaf) for name, leaf in named(params).items()}
     if out is not None:
-        np.savez(out, **arrays)  # pyright: ignore[reportArgumentType]
+        _write(out, arrays)
     digest = hashlib.sha256(b"".join(arrays[name].tobytes() for name in sorted(arrays)))
+    missing = [s for s in wanted if s not in gaps]
     return {
         "step": at,
         "logged": logged,
         "cut_short": logged < max([step or 0, *saved]),
         "digest": digest.hexdigest()[:16],
         "differences": gaps,
+        "not_compared": missing,
+        "verified": bool(gaps) and not missing and not any(gaps.values()) if verify else None,
         "out": None if out is None else str(out),
     }
 
@@ -99,6 +111,7 @@ def at_its_start(folder: RunFolder, data_dir: str | None) -> Trainer:
         InvalidInput: no run, or what it began with is gone.
     """
     config = folder.read_config("run")
+    check_same(folder.made_with("run"), "run")
     config = replace(config, data_dir=data_dir or config.data_dir)
     return Trainer(config, load(config), lambda fresh: read_source(config, fresh, None))
 
@@ -189,6 +202,23 @@ class _Agreed(AbstractExchange):
 
     def shares_directions(self) -> bool:
         return True
+
+
+def _read(checkpoints: Checkpoints, step: int) -> dict[str, np.ndarray] | None:
+    """The arrays of a checkpoint; None if it is damaged."""
+    try:
+        return checkpoints.read(step)[0]
+    except Exception:  # Orbax and its stores raise many kinds for damaged files
+        return None
+
+
+def _write(file: Path, arrays: dict[str, np.ndarray]) -> None:
+    content = io.BytesIO()
+    np.savez(content, **arrays)  # pyright: ignore[reportArgumentType]
+    try:
+        files.replace(file, content.getvalue())
+    except OSError as error:
+        raise InvalidInput("out", f"can't write {file}: {error.strerror}") from None
 
 
 def _largest_gap(params: PyTree, arrays: dict[str, np.ndarray]) -> float:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Mapping, Sequence
-from importlib import metadata
 from typing import Any
 
 import jax
 
 from subspace.natural.capture import others
+from subspace.store.circumstances import versions
 from subspace.train.running import PlacedPhase
 from subspace.train.trainer import Trainer
-
-_PACKAGES = ("subspace-jax", "jax", "jaxlib", "equinox", "optax", "orbax-checkpoint", "numpy")
-
 
 _COUNTS = ("searches", "failed_searches", "refreshes", "kid_refreshes", "kis_refreshes")
 _SPLITS = ("train", "validation", "test")
@@ -90,13 +86,3 @@ def device() -> str:
     """Such as ``"cpu"`` or ``"8 × TPU v4"``."""
     count, kind = jax.device_count(), jax.devices()[0].device_kind
     return kind if count == 1 else f"{count} × {kind}"
-
-
-def versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for name in _PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from subspace import distributed
+from subspace import distributed, files
 from subspace.errors import InvalidInput
 from subspace.store.quiet import QUIET
 
@@ -54,9 +54,10 @@ class Checkpoints:
         if step in self._manager.all_steps():
             return
         arrays = {name: _whole(leaf) for name, leaf in named(state).items()}
+        meta = meta | {"names": list(arrays)}
         items = ocp.args.Composite(
             state=ocp.args.PyTreeSave(arrays),
-            meta=ocp.args.JsonSave(meta | {"digest": _digest(arrays), "names": list(arrays)}),
+            meta=ocp.args.JsonSave(meta | {"digest": _digest(arrays, meta, step)}),
         )
         with self._writing():
             self._manager.save(step, args=items)
@@ -75,18 +76,21 @@ class Checkpoints:
             InvalidInput: there is no checkpoint, none is whole, or it isn't like ``like``.
         """
         arrays, meta, damaged = self.newest()
-        return _filled(like(meta), arrays), meta, damaged
+        return filled(like(meta), arrays), meta, damaged
 
-    def newest(self) -> tuple[dict[str, np.ndarray], dict[str, Any], list[int]]:
-        """As `restore`, with all arrays by their names."""
+    def newest(
+        self, until: int | None = None
+    ) -> tuple[dict[str, np.ndarray], dict[str, Any], list[int]]:
+        """As `restore`, with all arrays by their names; of those up to a step."""
         damaged = []
-        for step in reversed(self.steps()):
+        for step in reversed([one for one in self.steps() if until is None or one <= until]):
             try:
                 return *self.read(step), damaged
             except Exception:  # Orbax and its stores raise many kinds for damaged files
                 damaged.append(step)
-        what = f"all checkpoints are damaged ({damaged})" if damaged else "it has no checkpoint"
-        raise InvalidInput("resume", f"{what}; start the run again with another --out")
+        which = ", ".join(map(str, damaged))
+        what = f"all checkpoints are damaged: step {which}" if damaged else "there is no checkpoint"
+        raise InvalidInput("resume", f"{what} in {self._folder}; make the run again")
 
     def read(self, step: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """All arrays of a checkpoint by their names, and its JSON; raises if it isn't whole."""
@@ -97,12 +101,14 @@ class Checkpoints:
             step, args=ocp.args.Composite(meta=ocp.args.JsonRestore())
         )
         meta: dict[str, Any] = dict(read.meta)
-        plain = {name: ocp.RestoreArgs(restore_type=np.ndarray) for name in meta.pop("names")}
+        written = meta.pop("digest")
+        plain = {name: ocp.RestoreArgs(restore_type=np.ndarray) for name in meta["names"]}
         items = ocp.args.Composite(state=ocp.args.PyTreeRestore(restore_args=plain))
         restored: Any = self._manager.restore(step, args=items)
         arrays = {name: np.asarray(array) for name, array in restored.state.items()}
-        if meta.pop("digest") != _digest(arrays):
+        if written != _digest(arrays, meta, step):
             raise ValueError(f"checkpoint {step} is not what was written")
+        meta.pop("names")
         return arrays, meta
 
     def drop(self, steps: list[int]) -> None:
@@ -154,7 +160,7 @@ def named(tree: PyTree) -> dict[str, Any]:
     return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
 
 
-def _filled(like: _T, arrays: dict[str, np.ndarray]) -> _T:
+def filled(like: _T, arrays: dict[str, np.ndarray]) -> _T:
     """The arrays in a pytree's places."""
     template = named(like)
     for name, leaf in template.items():
@@ -171,9 +177,9 @@ def _whole(leaf: Any) -> Any:
     return np.asarray(leaf)
 
 
-def _digest(arrays: dict[str, Any]) -> str:
+def _digest(arrays: dict[str, Any], meta: dict[str, Any], step: int) -> str:
     """Of names, dtypes, shapes and bytes, row by row, as processes may hold rows of their own."""
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(f"{step} {files.digest(meta)}".encode())
     for name, array in sorted(arrays.items()):
         digest.update(f"{name} {array.dtype} {array.shape}".encode())
         if isinstance(array, jax.Array):

@@ -11,14 +11,18 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
+from subspace import files
 from subspace.errors import InvalidInput
 from subspace.spaces.base import Coords
 
 _AT_ONCE = 64  # steps that are written together
+_MOST = 1 << 35  # bytes of a log
 
 
 class CoordinateLog:
-    """A file of records, one a step: d float32 coordinates, then their CRC-32: 4·(d + 1) bytes.
+    """A file of records, one a step: d float32 coordinates, then a CRC-32: 4·(d + 1) bytes.
+
+    The CRC-32 is of all coordinates so far, so that a record that is missing shows.
 
     Args:
         file: the file, all little endian.
@@ -31,6 +35,7 @@ class CoordinateLog:
         self._record = np.dtype([("coordinates", "<f4", (dimensions,)), ("check", "<u4")])
         self._first_step = first_step
         self._waiting: list[Float[Array, " d"]] = []
+        self._check = 0
 
     def append(self, coords: Coords) -> None:
         """Adds a step's; it is on disk after `flush`."""
@@ -44,16 +49,15 @@ class CoordinateLog:
             return
         records = np.zeros(len(self._waiting), self._record)
         records["coordinates"] = np.stack([np.asarray(z) for z in self._waiting])
-        records["check"] = [zlib.crc32(z.tobytes()) for z in records["coordinates"]]
+        records["check"] = _checks(records["coordinates"], self._check)
         self._waiting.clear()
-        with self.file.open("ab") as file:
-            file.write(records.tobytes())
-            file.flush()
-            os.fsync(file.fileno())
+        self._check = int(records["check"][-1])
+        files.append(self.file, records.tobytes())
 
     def clear(self) -> None:
         """Forgets all records."""
         self.file.unlink(missing_ok=True)
+        self._check = 0
 
     def cut(self, step: int) -> None:
         """Forgets the records after a step.
@@ -62,21 +66,37 @@ class CoordinateLog:
             InvalidInput: the file lacks whole records up to it.
         """
         count = step - self._first_step
-        if len(self.read()) < count:
+        rows = self.read("resume")
+        if len(rows) < count:
             raise InvalidInput(
                 "resume", f"{self.file} is damaged; start the run again with another --out"
             )
+        self._check = _checks(rows[:count], 0)[-1] if count else 0
         if count or self.file.exists():
             os.truncate(self.file, count * self._record.itemsize)
 
-    def read(self) -> Float[np.ndarray, "steps d"]:
-        """The coordinates of every step up to the first record that isn't whole."""
-        if not self.file.exists():
+    def read(self, field: str = "run") -> Float[np.ndarray, "steps d"]:
+        """The coordinates of every step up to the first record that isn't whole.
+
+        Raises:
+            InvalidInput: of ``field``: it is no regular file, or can't be read.
+        """
+        if not os.path.lexists(self.file):
             return np.zeros((0, *self._record["coordinates"].shape), np.float32)
-        held = self.file.read_bytes()
+        held = files.read(self.file, field, most=_MOST)
         records = np.frombuffer(held, self._record, len(held) // self._record.itemsize)
-        good = [zlib.crc32(r["coordinates"].tobytes()) == r["check"] for r in records]
-        return records["coordinates"][: good.index(False) if False in good else len(good)]
+        coordinates = records["coordinates"]
+        differ = np.flatnonzero(np.asarray(_checks(coordinates, 0), np.uint32) != records["check"])
+        return coordinates[: differ[0] if len(differ) else len(coordinates)]
+
+
+def _checks(rows: Float[np.ndarray, "steps d"], before: int) -> list[int]:
+    """The check of each record, after one of those before."""
+    found = []
+    for row in rows:
+        before = zlib.crc32(row.tobytes(), before)
+        found.append(before)
+    return found
 
 
 @jax.jit

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from subspace import files
 from subspace.config.run import MAY_CHANGE, SHARED, RunConfig
 from subspace.errors import InvalidInput
+from subspace.store.circumstances import check_same, circumstances, differences
+from subspace.store.lock import Lock
+from subspace.store.samples import write_rows
+
+_MADE = "made_with"
 
 
 class RunFolder:
@@ -46,25 +53,54 @@ class RunFolder:
         """The coordinates of the steps of a phase, counted from 0."""
         return self.path / f"coordinates-{index + 1}.log"
 
-    def keep_source_rows(self, rows: np.ndarray | None) -> None:
-        """Copies the trajectory of the run that this one goes on from, which may change or go."""
-        if rows is not None and self.writes:
-            np.asarray(rows).tofile(self.trajectory_file(-1, half=rows.dtype == np.float16))
+    @contextmanager
+    def writing(
+        self, config: RunConfig | None = None, rows: np.ndarray | None = None
+    ) -> Iterator[None]:
+        """Within it this process alone writes here.
 
-    def create(self, config: RunConfig) -> None:
-        """Makes the folder and writes the configuration.
+        Args:
+            config: of a new run, for which the folder is made; None to go on with one.
+            rows: the trajectory of the run that a new one goes on from, which may change or go.
 
         Raises:
-            InvalidInput: it is a file, holds something, or can't be written.
+            InvalidInput: the folder is in use, or can't be written; or of a new run: it holds
+                something.
         """
         if not self.writes:
+            yield
             return
-        self.check_free()
+        field = "resume" if config is None else "out"
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            write_json(self.config_file, config.to_json())
+            if config is not None:
+                self.check_free()
+                self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InvalidInput("out", f"can't write to {self.path}: {error.strerror}") from None
+        lock = Lock(self.path)
+        lock.acquire(field)
+        try:
+            if config is not None:
+                self._create(config, rows)
+            yield
+        finally:
+            lock.release()
+
+    def _create(self, config: RunConfig, rows: np.ndarray | None) -> None:
+        self.check_free()  # again, as nobody else can now
+        try:
+            self.keep_source_rows(rows)
+            self._write_config(config, circumstances())  # from here on it is a run
+        except OSError as error:
+            raise InvalidInput("out", f"can't write to {self.path}: {error.strerror}") from None
+
+    def keep_source_rows(self, rows: np.ndarray | None) -> None:
+        """Copies the trajectory of the run that this one goes on from."""
+        if rows is not None and self.writes:
+            write_rows(self.trajectory_file(-1, half=rows.dtype == np.float16), rows)
+
+    def _write_config(self, config: RunConfig, made: dict[str, Any]) -> None:
+        files.write_record(self.config_file, config.to_json() | {_MADE: made})
 
     def check_free(self) -> None:
         """Raises InvalidInput unless the folder is new or empty, as far as can be seen."""
@@ -79,7 +115,7 @@ class RunFolder:
                 raise InvalidInput(
                     "out", f"{self.path} holds a run; continue it with --resume or choose another"
                 )
-            if any(self.path.iterdir()):
+            if files.odd(os.listdir(self.path)):
                 raise InvalidInput("out", f"{self.path} is not empty; choose another folder")
         elif os.path.lexists(self.path):
             raise InvalidInput("out", f"{self.path} is a file; choose a folder")
@@ -90,33 +126,53 @@ class RunFolder:
         Raises:
             InvalidInput: there is none, or it is damaged.
         """
-        if not self.path.is_dir():
-            raise InvalidInput(field, f"there is no run in {self.path}")
-        try:
-            record = json.loads(self.config_file.read_text())
-        except FileNotFoundError:
-            raise InvalidInput(field, f"{self.path} holds no run (no config.json)") from None
-        except (OSError, ValueError):
-            raise InvalidInput(field, f"{self.config_file} is damaged") from None
-        if not isinstance(record, dict):
-            raise InvalidInput(field, f"{self.config_file} is damaged")
+        record = self._read_config(field)
+        record.pop(_MADE, None)
         try:
             return RunConfig.from_json(record)
         except (InvalidInput, TypeError) as error:  # TypeError: a value of another type
             raise InvalidInput(field, f"{self.config_file} is damaged: {error}") from None
 
-    def check_checkpoints(self, field: str = "resume") -> None:
-        """Raises InvalidInput if there are none, without creating a place for them."""
-        if not (self.checkpoints.is_dir() and any(self.checkpoints.iterdir())):
-            raise InvalidInput(field, f"{self.path} has no checkpoint; start it again elsewhere")
+    def made_with(self, field: str = "resume") -> dict[str, Any]:
+        """The circumstances under which the run began."""
+        made = self._read_config(field).get(_MADE)
+        return made if isinstance(made, dict) else {}
 
-    def check_resumable(self, config: RunConfig) -> None:
-        """Raises InvalidInput if there is nothing to continue, or it is past the last epoch."""
-        self.check_checkpoints()
-        records = self.records()
+    def _read_config(self, field: str) -> dict[str, Any]:
+        if not self.path.is_dir():
+            raise InvalidInput(field, f"there is no run in {self.path}")
+        if not os.path.lexists(self.config_file):
+            raise InvalidInput(field, f"{self.path} holds no run (no config.json)")
+        return files.read_record(self.config_file, field)
+
+    def has_checkpoint(self) -> bool:
+        """Whether one was finished."""
+        return self.checkpoints.is_dir() and any(
+            entry.name.isdigit() for entry in self.checkpoints.iterdir()
+        )
+
+    def check_checkpoints(self, field: str) -> None:
+        """Raises InvalidInput if there are none, without creating a place for them."""
+        if not self.has_checkpoint():
+            raise InvalidInput(field, f"{self.path} has no checkpoint; resume the run first")
+
+    def check_resumable(self, config: RunConfig) -> list[str]:
+        """What should be known of a run to go on with, in sentences.
+
+        Raises:
+            InvalidInput: it is past the last epoch, or would go on with other numbers.
+        """
+        made = self.made_with()
+        check_same(made, "resume")
+        records, damaged = self.read_records()
         if records and records[-1]["epoch"] > config.epochs:
             done = records[-1]["epoch"]
             raise InvalidInput("epochs", f"the run has had {done} epochs; use at least as many")
+        remarks = [f"made with {one}: last bits may differ" for one in differences(made)]
+        if damaged:
+            lines = ", ".join(map(str, damaged))
+            remarks.append(f"{self.metrics_file} is damaged, and left out: line {lines}")
+        return remarks
 
     def append(self, record: dict[str, Any]) -> None:
         self._append(self.metrics_file, record)
@@ -125,48 +181,44 @@ class RunFolder:
         self._append(self.diagnostics_file, record)
 
     def _append(self, path: Path, record: dict[str, Any]) -> None:
-        if not self.writes:
-            return
-        with path.open("a") as file:
-            file.write(json.dumps(record) + "\n")
-            file.flush()
+        if self.writes:
+            files.append(path, files.line(record).encode())
 
     def rewrite(self, config: RunConfig, step: int) -> None:
         """Prepares for a resumed run: its configuration, and no records after ``step``."""
         if not self.writes:
             return
-        write_json(self.config_file, config.to_json())
+        self._write_config(config, self.made_with())
         _rewrite(self.metrics_file, [r for r in self.records() if r["step"] <= step])
         if self.diagnostics_file.exists():
             _rewrite(self.diagnostics_file, [r for r in self.diagnostics() if r["step"] < step])
 
     def records(self) -> list[dict[str, Any]]:
-        """The epochs' records; a line cut short by a crash is left out."""
-        return _read_lines(self.metrics_file, {"epoch", "step"})
+        """The epochs' records; lines that are damaged are left out."""
+        return self.read_records()[0]
+
+    def read_records(self) -> tuple[list[dict[str, Any]], list[int]]:
+        """The epochs' records, and the numbers of lines that are damaged."""
+        return files.read_lines(self.metrics_file, "run")
 
     def diagnostics(self) -> list[dict[str, Any]]:
         """Measurements of some steps, by the number of steps before each."""
-        return _read_lines(self.diagnostics_file, {"step", "cosine"})
+        return files.read_lines(self.diagnostics_file, "run")[0]
+
+    def write_summary(self, summary: dict[str, Any]) -> None:
+        files.write_record(self.summary_file, summary)
 
     def summary(self) -> dict[str, Any]:
-        """What `write_json` put into summary.json.
+        """What `write_summary` wrote.
 
         Raises:
             InvalidInput: the run isn't finished, or the file is damaged.
         """
         if not self.path.is_dir():
             raise InvalidInput("run", f"there is no run in {self.path}")
-        try:
-            summary = json.loads(self.summary_file.read_text())
-        except FileNotFoundError:
-            raise InvalidInput(
-                "run", f"{self.path} holds no finished run; finish it with --resume"
-            ) from None
-        except (OSError, ValueError):
-            raise InvalidInput("run", f"{self.summary_file} is damaged") from None
-        if not isinstance(summary, dict):
-            raise InvalidInput("run", f"{self.summary_file} is damaged")
-        return summary
+        if not os.path.lexists(self.summary_file):
+            raise InvalidInput("run", f"{self.path} holds no finished run; finish it with --resume")
+        return files.read_record(self.summary_file, "run")
 
 
 def resume_config(stored: RunConfig, given: dict[str, Any]) -> RunConfig:
@@ -199,51 +251,5 @@ def resume_config(stored: RunConfig, given: dict[str, Any]) -> RunConfig:
     return replace(stored, **changes)
 
 
-def write_json(path: Path, record: dict[str, Any]) -> None:
-    """Replaces a file as a whole."""
-    replace_text(path, json.dumps(record, indent=2) + "\n")
-
-
-def _read_lines(path: Path, needed: set[str]) -> list[dict[str, Any]]:
-    """The records in a file that are whole."""
-    if not path.exists():
-        return []
-    records = []
-    for line in path.read_text(errors="replace").splitlines():
-        try:
-            record = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(record, dict) and record.keys() >= needed:
-            records.append(record)
-    return records
-
-
 def _rewrite(path: Path, records: list[dict[str, Any]]) -> None:
-    replace_text(path, "".join(json.dumps(record) + "\n" for record in records))
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Replaces a file as a whole."""
-    replace_bytes(path, text.encode())
-
-
-def replace_bytes(path: Path, content: bytes) -> None:
-    """Replaces a file as a whole, or leaves nothing behind."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def check_new_file(path: Path, suffix: str) -> None:
-    """Raises InvalidInput, of ``out``, unless such a file can be made there."""
-    if path.suffix != suffix:
-        raise InvalidInput("out", f"{path} must end in {suffix}")
-    if path.exists():
-        raise InvalidInput("out", f"{path} is there already; choose another name")
-    if not path.parent.is_dir():
-        raise InvalidInput("out", f"there is no folder {path.parent}; make it first")
+    files.replace(path, "".join(map(files.line, records)).encode())

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from subspace.config.run import RunConfig
 from subspace.errors import InvalidInput
 from subspace.store import weights_file
-from subspace.store.checkpoint import Checkpoints
+from subspace.store.checkpoint import Checkpoints, filled
 from subspace.store.folder import RunFolder
 from subspace.store.samples import read_rows
 from subspace.store.weights import TakenOver, Weights
@@ -97,11 +98,11 @@ def _final_weights(folder: RunFolder, fresh: Weights, field: str) -> Weights:
         steps = folder.summary().get("steps")
     except InvalidInput as error:
         raise InvalidInput(field, error.reason) from None
-    weights, meta, _ = newest_weights(folder, fresh, field)
+    weights, meta = weights_at(folder, fresh, field)
     if meta["step"] != steps:
         raise InvalidInput(
             field,
-            f"{folder.path} ended at step {steps}, but its newest whole checkpoint is of step "
+            f"{folder.path} ended at step {steps}, but its newest checkpoint is of step "
             f"{meta['step']}; finish it with --resume",
         )
     return weights
@@ -123,16 +124,50 @@ def _trajectory(folder: RunFolder) -> Path:
 def newest_weights(
     folder: RunFolder, like: Weights, field: str
 ) -> tuple[Weights, dict[str, Any], list[int]]:
-    """The weights of a run's newest whole checkpoint, its JSON, and which were damaged.
+    """The weights of a run's newest whole checkpoint, its JSON, and which newer ones are damaged.
 
     Raises:
         InvalidInput: of ``field``: there is none.
     """
+    return _read_weights(folder, like, field, Checkpoints.newest)
+
+
+def weights_at(
+    folder: RunFolder, like: Weights, field: str, step: int | None = None
+) -> tuple[Weights, dict[str, Any]]:
+    """The weights of the checkpoint of a step, and its JSON; by default of the newest one.
+
+    Raises:
+        InvalidInput: of ``field``: there is none, or it is damaged.
+    """
+
+    def find(checkpoints: Checkpoints) -> tuple[dict[str, np.ndarray], dict[str, Any], list[int]]:
+        steps = checkpoints.steps()
+        if step is not None and step not in steps:
+            have = ", ".join(map(str, steps)) or "none"
+            raise InvalidInput("step", f"there is no checkpoint of step {step}; there are {have}")
+        arrays, meta, damaged = checkpoints.newest(step)
+        if damaged:
+            which = ", ".join(map(str, damaged))
+            raise InvalidInput(
+                field,
+                f"{folder.path} has damaged checkpoints, of step {which}; the newest whole one is "
+                f"of step {meta['step']}: resume the run from there, or export that --step",
+            )
+        return arrays, meta, damaged
+
+    return _read_weights(folder, like, field, find)[:2]
+
+
+def _read_weights(
+    folder: RunFolder, like: Weights, field: str, find: Callable[[Checkpoints], Any]
+) -> tuple[Weights, dict[str, Any], list[int]]:
     folder.check_checkpoints(field)
     checkpoints = Checkpoints(folder.checkpoints)
     try:
-        return checkpoints.restore(lambda meta: like)
+        arrays, meta, damaged = find(checkpoints)
+        return filled(like, arrays), meta, damaged
     except InvalidInput as error:
-        raise InvalidInput(field, error.reason) from None
+        raise InvalidInput("step" if error.field == "step" else field, error.reason) from None
     finally:
         checkpoints.close()

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from subspace import distributed
+from subspace import distributed, files
 from subspace.config.phase import fields_of_phase
 from subspace.config.run import RunConfig
 from subspace.errors import InvalidInput
-from subspace.store.folder import write_json
 
 FILE = Path("runs") / "tuned.json"
 """Where they are looked for, beneath the working directory."""
@@ -48,7 +48,7 @@ def remember(config: RunConfig, figures: Mapping[str, Any], file: Path = FILE) -
     kept = [one for one in _entries(file) if one["settings"] != entry["settings"]]
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_json(file, {"entries": [*kept, entry]})
+        files.write_record(file, {"entries": [*kept, entry]})
     except OSError as error:
         raise InvalidInput("out", f"can't write {file}: {error.strerror}") from None
 
@@ -93,13 +93,13 @@ def _found(wanted: dict[str, Any], file: Path) -> TunedRate:
 
 
 def _entries(file: Path) -> list[dict[str, Any]]:
+    if not os.path.lexists(file):
+        return []
     try:
-        entries = json.loads(file.read_text())["entries"]
+        entries = files.read_record(file, "out")["entries"]
         whole = all(entry.keys() >= {"settings", "version", "learning_rate"} for entry in entries)
         whole = whole and all(entry["settings"]["phase"]["method"] for entry in entries)
-    except FileNotFoundError:
-        return []
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (InvalidInput, KeyError, TypeError, AttributeError):
         whole, entries = False, []
     if not whole:
         raise InvalidInput("out", f"{file} is damaged; delete it, and tune again")

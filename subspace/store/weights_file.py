@@ -12,9 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from subspace import files
 from subspace.errors import InvalidInput
 from subspace.store.checkpoint import named
-from subspace.store.folder import check_new_file, replace_bytes
 from subspace.store.weights import Weights
 
 _STATE = "state."
@@ -35,7 +35,7 @@ def arrays_of(weights: Weights) -> dict[str, np.ndarray]:
 
 def check_free(file: Path) -> None:
     """Raises InvalidInput unless such a file can be made there."""
-    check_new_file(file, ".safetensors")
+    files.check_new(file, ".safetensors")
 
 
 def write(file: Path, arrays: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> None:
@@ -46,7 +46,7 @@ def write(file: Path, arrays: Mapping[str, np.ndarray], about: Mapping[str, Any]
     content = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     data = save(content, {name: json.dumps(value) for name, value in about.items()})
     try:
-        replace_bytes(file, data)
+        files.replace(file, data)
     except OSError as error:
         raise InvalidInput("out", f"can't write {file}: {error.strerror}") from None
 
@@ -69,7 +69,11 @@ def read(file: Path, field: str) -> Content:
         # PyTorch's files say which library wrote them, and not as JSON.
         about = {name: json.loads(text) for name, text in texts.items() if name != "format"}
         return Content(arrays, about)
-    except (SafetensorError, ValueError, TypeError, OSError) as error:
+    except (AttributeError, KeyError) as error:  # a type that NumPy has no name for
+        raise InvalidInput(
+            field, f"{file} has numbers of a type that can't be read here ({error}); save float32"
+        ) from None
+    except (SafetensorError, ValueError, TypeError, OSError, RecursionError, MemoryError) as error:
         raise InvalidInput(field, f"{file} is damaged, or no safetensors file: {error}") from None
 
 

@@ -8,6 +8,9 @@ from typing import Any, NamedTuple
 
 from subspace.store.folder import RunFolder
 
+MOST_SEEDS = 1000
+"""Runs of a kind."""
+
 
 @dataclass(frozen=True)
 class Cell:

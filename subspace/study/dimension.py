@@ -11,8 +11,9 @@ import numpy as np
 
 from subspace.config.run import SHARED, RunConfig
 from subspace.errors import InvalidInput
+from subspace.options import check, option
 from subspace.store import tuned
-from subspace.study.cell import Cell, Result, slug
+from subspace.study.cell import MOST_SEEDS, Cell, Result, slug
 from subspace.study.folder import Study
 from subspace.tasks import Metric
 
@@ -31,20 +32,14 @@ class Question:
         max_runs: the search ends with the d after which so many runs are used up.
     """
 
-    target: float = 0.9
-    seeds: int = 3
-    low: int = 10
-    precision: float = 1.2
-    max_runs: int = 100
+    target: int | float = option(0.9, "Fraction of SGD's accuracy to reach.", above=0, below=1)
+    seeds: int = option(3, "Runs of SGD, and of each d.", least=1, most=MOST_SEEDS)
+    low: int = option(10, "First d to try.", least=1)
+    precision: int | float = option(1.2, "How near is near enough.", above=1)
+    max_runs: int = option(100, "Stop after about so many runs.", least=1)
 
     def __post_init__(self):
-        if not 0 < self.target < 1:
-            raise InvalidInput("target", f"is a fraction of SGD's accuracy, got {self.target}")
-        if self.precision <= 1:
-            raise InvalidInput("precision", f"must be above 1, got {self.precision}")
-        for name in ("seeds", "low", "max_runs"):
-            if getattr(self, name) < 1:
-                raise InvalidInput(name, f"must be at least 1, got {getattr(self, name)}")
+        check(self)
 
 
 @dataclass(frozen=True)

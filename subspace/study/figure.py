@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from subspace.plots import new_figure, write_figure
+from subspace.plots import new_figure, plain, write_figure
 from subspace.study.cell import Result
 from subspace.study.table import MeanStd, grouped, metric_of
 from subspace.tasks import Metric
@@ -37,7 +37,7 @@ def draw(
             _bars(panel, metric, here, theirs)
         else:
             _lines(panel, metric, here, x_label)
-        panel.set_title(f"{model} · {dataset}", fontsize="medium")
+        panel.set_title(plain(f"{model} · {dataset}"), fontsize="medium")
         panel.set_ylabel(f"test {metric.title}")
         panel.grid(alpha=0.3)
     write_figure(figure, file, title)

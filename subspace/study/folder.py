@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import json
 import os
 import shutil
 import time
@@ -12,10 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from subspace import run
+from subspace import files, run
 from subspace.config.run import RunConfig
 from subspace.errors import InvalidInput
-from subspace.store.folder import RunFolder, write_json
+from subspace.store.folder import RunFolder
+from subspace.store.lock import Lock
 from subspace.study.cell import Cell, Result
 from subspace.train.callbacks import Callback, Diverged
 
@@ -59,27 +58,22 @@ class Study:
 
     def __init__(self, path: Path, callback: StudyCallback = StudyCallback()):
         self.path, self.callback = path, callback
-        self._lock: int | None = None
+        self._lock: Lock | None = None
 
     def __enter__(self) -> Study:
         try:
             for folder in (self.path / "cells", self.path / "runs"):
                 folder.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
             raise InvalidInput("out", f"can't write to {self.path}: {error.strerror}") from None
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(self._lock)
-            raise InvalidInput(
-                "out", f"another process is at work in {self.path}; wait, or choose another folder"
-            ) from None
+        lock = Lock(self.path)
+        lock.acquire("out")
+        self._lock = lock
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._lock is not None:
-            os.close(self._lock)  # which unlocks it
+            self._lock.release()
 
     def make(self, cells: Iterable[Cell]) -> list[Result]:
         """The results of some runs, of which those that are missing are made, in order.
@@ -103,12 +97,12 @@ class Study:
 
     def _finished(self, cell: Cell, config: RunConfig) -> Result | None:
         file = self._file(cell)
-        try:
-            record = json.loads(file.read_text())
-            have, summary = RunConfig.from_json(record["config"]), record["summary"]
-        except FileNotFoundError:
+        if not os.path.lexists(file):
             return None
-        except (OSError, ValueError, KeyError, TypeError):
+        try:
+            record = files.read_record(file, "out")
+            have, summary = RunConfig.from_json(record["config"]), record["summary"]
+        except (InvalidInput, KeyError, TypeError):
             self.callback.on_damaged(file)
             return None
         self._check(cell, have, config)
@@ -134,18 +128,17 @@ class Study:
             summary = folder.summary()  # as it will be read another time
         except Diverged:
             summary = None
-        write_json(self._file(cell), {"config": config.to_json(), "summary": summary})
+        files.write_record(self._file(cell), {"config": config.to_json(), "summary": summary})
         result = Result(cell, folder, summary)
         self.callback.on_result(result, time.monotonic() - began)
         return result
 
     def _can_go_on(self, cell: Cell, folder: RunFolder, config: RunConfig) -> bool:
-        """Whether a run was stopped after a checkpoint; what it left before one is deleted."""
+        """Whether a run was stopped; what isn't one is deleted."""
         if not folder.path.exists():
             return False
         try:
             have = folder.read_config()
-            folder.check_checkpoints()
         except InvalidInput:
             shutil.rmtree(folder.path)
             return False

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from subspace import files
 from subspace.config.run import RunConfig
 from subspace.plots import new_figure, write_figure
-from subspace.store.folder import write_json
 from subspace.study.dimension import Answer, Point, Question, find_dimension, level
 from subspace.study.folder import Study, StudyCallback
 from subspace.study.table import Table
@@ -46,7 +46,7 @@ def dimension(
     with Study(out, callback) as study:
         answer = find_dimension(study, given, question, on_point)
         table = _table(answer, question, config)
-        write_json(out / "answer.json", _record(answer, question, config))
+        files.write_record(out / "answer.json", _record(answer, question, config))
         table.write(out)
         _draw(out / "figure.png", answer, question, table.title)
     return answer, table

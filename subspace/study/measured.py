@@ -11,7 +11,7 @@ import numpy as np
 
 from subspace import run
 from subspace.basis import BASES
-from subspace.plots import new_figure, write_figure
+from subspace.plots import new_figure, plain, write_figure
 from subspace.run.landscape import isotropic_cosine, orthogonality
 from subspace.study.cell import Cell, slug
 from subspace.study.directions import landscape
@@ -85,7 +85,7 @@ def _landscape(plan: Plan, out: Path, callback: StudyCallback) -> Table:
         cells = [_trained(plan, model, data, n) for model, data in tasks for n in stops]
         for result, panel in zip(study.make(cells), panels.flat, strict=True):
             labels = result.cell.labels
-            panel.set_title(f"{labels['model']} · {labels['dataset']} · epoch {labels['x']}")
+            panel.set_title(plain(f"{labels['model']} · {labels['dataset']} · epoch {labels['x']}"))
             if result.summary is None:
                 continue
             trainer, weights, *_ = run.saved(result.folder)

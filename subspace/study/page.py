@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 
+MARK = '<meta name="generator" content="subspace report">'
+"""By which a page is known."""
+
 
 @dataclass(frozen=True)
 class Cells:
@@ -44,6 +47,7 @@ def page(title: str, blocks: Sequence[Block]) -> str:
         [
             "<!doctype html>",
             '<html lang="en"><head><meta charset="utf-8">',
+            MARK,
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             f"<title>{escape(title)}</title><style>{_STYLE}</style></head>",
             f"<body><h1>{escape(title)}</h1>",

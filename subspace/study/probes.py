@@ -11,7 +11,7 @@ import numpy as np
 
 from subspace import run
 from subspace.basis import get_basis
-from subspace.errors import InvalidInput
+from subspace.options import check, option
 from subspace.plots import new_figure, write_figure
 from subspace.run.landscape import correlations, isotropic_cosine, orthogonality
 from subspace.store.folder import RunFolder
@@ -35,20 +35,16 @@ class Look:
     """
 
     bases: Sequence[str] = ("normal", "hadamard")
-    directions: int = 10
-    radius: int | float = 2.0
-    examples: int = 1024
+    directions: int = option(10, "How many.", least=1, most=10_000)
+    radius: int | float = option(2.0, "How far along each.", above=0)
+    examples: int = option(1024, "Training examples.", least=1)
     dims: Sequence[int] | None = None
-    seed: int = 0
+    seed: int = option(0, "Of the directions.", least=0, most=2**32 - 1)
 
     def __post_init__(self):
         for name in self.bases:
             get_basis(name)
-        for name in ("directions", "examples"):
-            if getattr(self, name) < 1:
-                raise InvalidInput(name, f"must be at least 1, got {getattr(self, name)}")
-        if not 0 < self.radius < math.inf:
-            raise InvalidInput("radius", f"must be a positive number, got {self.radius}")
+        check(self)
 
 
 def probe(

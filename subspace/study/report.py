@@ -6,16 +6,18 @@ import base64
 import csv
 import io
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from subspace import files
 from subspace.config.run import RunConfig
 from subspace.errors import InvalidInput
-from subspace.plots import new_figure
-from subspace.store.folder import RunFolder, replace_text
-from subspace.study.page import Block, Cells, page
+from subspace.plots import new_figure, plain, png
+from subspace.store.folder import RunFolder
+from subspace.study.page import MARK, Block, Cells, page
 from subspace.tasks import Metric
 
 _PICTURED = 60
@@ -28,13 +30,13 @@ class Contents:
 
     Attributes:
         runs: finished ones, each with its configuration and summary.
-        unfinished: folders of runs without a summary, or whose files are damaged.
-        studies: folders with a table and a figure.
+        studies: folders with a table and a figure, each as its block of the page.
+        unread: why what else is there isn't in the page: unfinished, or damaged.
     """
 
     runs: Sequence[tuple[RunFolder, RunConfig, dict[str, Any]]]
-    unfinished: Sequence[Path]
-    studies: Sequence[Path]
+    studies: Sequence[Block]
+    unread: Mapping[Path, str]
 
 
 def find(root: Path) -> Contents:
@@ -45,21 +47,22 @@ def find(root: Path) -> Contents:
     """
     if not root.is_dir():
         raise InvalidInput("folder", f"there is no folder {root}")
-    runs, unfinished = [], []
+    runs, studies, unread = [], [], {}
     for file in sorted(root.rglob("config.json")):
         folder = RunFolder(file.parent, writes=False)
         try:
             runs.append((folder, folder.read_config("run"), folder.summary()))
-        except InvalidInput:
-            unfinished.append(file.parent)
-    studies = [
-        file.parent
-        for file in sorted(root.rglob("table.csv"))
-        if (file.parent / "table.md").exists() and (file.parent / "figure.png").exists()
-    ]
-    if not (runs or unfinished or studies):
+        except InvalidInput as error:
+            unread[file.parent] = error.reason
+    for file in sorted(root.rglob("table.csv")):
+        try:
+            studies.append(_study(file.parent, root))
+        except (InvalidInput, ValueError, csv.Error) as error:
+            why = error.reason if isinstance(error, InvalidInput) else "its table is damaged"
+            unread[file.parent] = why
+    if not (runs or unread or studies):
         raise InvalidInput("folder", f"{root} holds no runs and no studies")
-    return Contents(runs, unfinished, studies)
+    return Contents(runs, studies, unread)
 
 
 def write_report(root: Path, file: Path, command: Callable[[RunConfig], str]) -> Contents:
@@ -73,16 +76,27 @@ def write_report(root: Path, file: Path, command: Callable[[RunConfig], str]) ->
     Raises:
         InvalidInput: nothing to report, or the file can't be written.
     """
+    _check_out(file)
     found = find(root)
-    blocks = [_overview(found, root)]
-    blocks += [_study(path, root) for path in found.studies]
+    blocks = [_overview(found, root), *found.studies]
     runs = enumerate(found.runs)
     blocks += [_run(*run, root, command, pictures=i < _PICTURED) for i, run in runs]
     try:
-        replace_text(file, page(f"subspace: {root.resolve().name}", blocks))
+        text = page(f"subspace: {root.resolve().name}", blocks)
+        files.replace(file, text.encode(errors="replace"))
     except OSError as error:
         raise InvalidInput("out", f"can't write {file}: {error.strerror}") from None
     return found
+
+
+def _check_out(file: Path) -> None:
+    """Raises InvalidInput unless it is a new page, or one to replace."""
+    if file.suffix != ".html":
+        raise InvalidInput("out", f"{file} must end in .html")
+    if not file.parent.is_dir():
+        raise InvalidInput("out", f"there is no folder {file.parent}; make it first")
+    if os.path.lexists(file) and MARK.encode() not in files.read(file, "out"):
+        raise InvalidInput("out", f"{file} is there already, and no report; choose another name")
 
 
 _COLUMNS: Mapping[str, str] = {
@@ -115,7 +129,7 @@ def _overview(found: Contents, root: Path) -> Block:
     notes = [f"{len(found.runs)} finished runs; click a heading to sort."]
     if len(found.runs) > _PICTURED:
         notes.append(f"Pictures of the first {_PICTURED} runs only.")
-    notes += [f"Not finished: {_place(path, root)}" for path in found.unfinished]
+    notes += [f"Left out: {_place(path, root)}: {why}" for path, why in found.unread.items()]
     pictures = [_figures(found)] if found.runs else []
     return Block("Runs", Cells(["run", *_COLUMNS], rows) if rows else None, pictures, notes)
 
@@ -153,24 +167,25 @@ def _figures(found: Contents) -> str:
             heights = [factor * one[f"test_{metric.name}"] for one in here]
             dims = [one["dimensions"] for one in here]
             if here:
-                panel.plot(dims, heights, "o", color=f"C{i % 10}", label=method, alpha=0.7)
+                panel.plot(dims, heights, "o", color=f"C{i % 10}", label=plain(method), alpha=0.7)
         panel.set_xscale("log")
-        panel.set_title(f"{model} · {dataset}", fontsize="medium")
+        panel.set_title(plain(f"{model} · {dataset}"), fontsize="medium")
         panel.set_xlabel("dimensions d")
         panel.set_ylabel(f"test {metric.title}")
         panel.grid(alpha=0.3)
         panel.legend(fontsize="small")
-    data = io.BytesIO()
-    figure.savefig(data, format="png", dpi=110)
-    return _embedded(data.getvalue())
+    return _embedded(png(figure, 110))
 
 
 def _study(path: Path, root: Path) -> Block:
-    header, *rows = csv.reader(io.StringIO((path / "table.csv").read_text()))
-    title, *lines = (path / "table.md").read_text().splitlines()
+    """A study's table and figure; raises InvalidInput, ValueError or csv.Error if damaged."""
+    header, *rows = csv.reader(io.StringIO(files.read(path / "table.csv", "folder").decode()))
+    title, *lines = files.read(path / "table.md", "folder").decode().splitlines()
+    if any(len(row) != len(header) for row in rows):
+        raise ValueError("rows of other lengths")
     notes = [line.removeprefix("- ") for line in lines if line.startswith("- ")]
     cells = Cells(header, [[(text, _sortable(text)) for text in row] for row in rows])
-    pictures = [_embedded((path / "figure.png").read_bytes())]
+    pictures = [_picture(path / "figure.png")]
     return Block(f"{title.removeprefix('# ')} ({_place(path, root)})", cells, pictures, notes)
 
 
@@ -190,9 +205,9 @@ def _run(
     command: Callable[[RunConfig], str],
     pictures: bool,
 ) -> Block:
-    files = [folder.curve_file, folder.variance_file] if pictures else []
-    files += [folder.path / f"{name}.png" for name in _PROBES] if pictures else []
-    shown = [_embedded(file.read_bytes()) for file in files if file.exists()]
+    drawn = [folder.curve_file, folder.variance_file] if pictures else []
+    drawn += [folder.path / f"{name}.png" for name in _PROBES] if pictures else []
+    shown = [_picture(file) for file in drawn if file.is_file()]
     details = {
         "config.json": json.dumps(config.to_json(), indent=2),
         "summary.json": json.dumps(summary, indent=2),
@@ -206,6 +221,10 @@ _PROBES = ("landscape", "correlation", "orthogonality")
 def _place(path: Path, root: Path) -> str:
     relative = path.relative_to(root)
     return str(relative) if relative.parts else root.resolve().name
+
+
+def _picture(file: Path) -> str:
+    return _embedded(files.read(file, "folder"))
 
 
 def _embedded(png: bytes) -> str:

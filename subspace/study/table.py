@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from subspace import files
 from subspace.data.same import images_of
-from subspace.store.folder import replace_text
 from subspace.study.cell import Result
 from subspace.tasks import Metric
 
@@ -81,8 +81,8 @@ class Table:
 
     def write(self, out: Path) -> None:
         """``table.md`` and ``table.csv`` in a folder."""
-        replace_text(out / "table.md", self.markdown())
-        replace_text(out / "table.csv", self.csv())
+        files.replace(out / "table.md", self.markdown().encode())
+        files.replace(out / "table.csv", self.csv().encode())
 
 
 def _line(cells: Sequence[str]) -> str:

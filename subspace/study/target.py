@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from subspace import files
 from subspace.errors import InvalidInput, lookup, one_of
 from subspace.models import MODELS
-from subspace.store.folder import write_json
-from subspace.study.cell import Cell, slug
+from subspace.study.cell import MOST_SEEDS, Cell, slug
 from subspace.study.table import Table
 
 BUDGETS = ("quick", "full")
@@ -54,9 +54,10 @@ class Plan:
         if budget == "quick":
             fields |= {"epochs": 3, "seeds": 2, "datasets": ("digits",), "models": ("fc",), **quick}
         fields |= {name: value for name, value in given.items() if value is not None}
-        for name in ("epochs", "seeds"):
-            if fields[name] < 1:
-                raise InvalidInput(name, f"must be at least 1, got {fields[name]}")
+        for name, most in (("epochs", 2**31 - 1), ("seeds", MOST_SEEDS)):
+            if not 1 <= fields[name] <= most:
+                reason = f"must be at least 1 and at most {most}, got {fields[name]}"
+                raise InvalidInput(name, reason)
         for name in fields["models"]:
             lookup("models", name, MODELS)
         return cls(budget, **fields)
@@ -135,5 +136,5 @@ def _cell(plan: Plan, model: str, dataset: str, variant: Variant, seed: int) -> 
 
 def keep(out: Path, name: str, plan: Plan, table: Table) -> None:
     """Writes what a target has come to: ``plan.json``, ``table.md`` and ``table.csv``."""
-    write_json(out / "plan.json", {"target": name, **asdict(plan)})
+    files.write_record(out / "plan.json", {"target": name, **asdict(plan)})
     table.write(out)

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from subspace import files
 from subspace.config.run import RunConfig
-from subspace.errors import InvalidInput, one_of
+from subspace.errors import InvalidInput
+from subspace.options import check, option
 from subspace.plots import new_figure, write_figure
 from subspace.store import tuned
-from subspace.store.folder import write_json
 from subspace.study.cell import Cell, Result, slug
 from subspace.study.folder import Study, StudyCallback
 from subspace.study.table import Table, metric_of
@@ -36,17 +37,15 @@ class Search:
             ``"grid"``: every one for all the epochs.
     """
 
-    low: int = -19
-    high: int = 7
-    epochs: int = 9
-    strategy: str = "halving"
+    low: int = option(-19, "Smallest exponent.", least=-126, most=127)
+    high: int = option(7, "Largest exponent.", least=-126, most=127)
+    epochs: int = option(9, "Of the longest runs.", least=1)
+    strategy: str = option("halving", "Who goes on.", choices=STRATEGIES)
 
     def __post_init__(self):
+        check(self)
         if self.low > self.high:
             raise InvalidInput("low", f"{self.low} is above the highest exponent, {self.high}")
-        if self.epochs < 1:
-            raise InvalidInput("epochs", f"must be at least 1, got {self.epochs}")
-        one_of("strategy", self.strategy, STRATEGIES)
 
     def rungs(self) -> list[int]:
         """Epochs of each round."""
@@ -171,5 +170,5 @@ def _keep(out: Path, table: Table, rounds: Sequence[Sequence[Result]], config: R
     panel.grid(alpha=0.3)
     panel.legend(fontsize="small")
     write_figure(figure, out / "figure.png", table.title)
-    write_json(out / "plan.json", tuned.settings(config))
+    files.write_record(out / "plan.json", tuned.settings(config))
     table.write(out)

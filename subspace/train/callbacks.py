@@ -50,7 +50,7 @@ class Callback:
         on_phase: when a phase begins, or goes on after resuming.
         on_progress: about twice a second, with a `Progress`.
         on_epoch: with each epoch's record, as in metrics.jsonl.
-        on_damaged: on resuming, with the steps of damaged checkpoints that were passed over.
+        on_warning: with what the user should know, in a sentence.
         should_stop: asked before every step; True saves a checkpoint and ends the run.
 
     Example:
@@ -61,7 +61,7 @@ class Callback:
     on_phase: Callable[[RunningPhase], None] = lambda running: None
     on_progress: Callable[[Progress], None] = lambda progress: None
     on_epoch: Callable[[dict[str, Any]], None] = lambda record: None
-    on_damaged: Callable[[list[int]], None] = lambda steps: None
+    on_warning: Callable[[str], None] = lambda text: None
     should_stop: Callable[[], bool] = lambda: False
 
 
@@ -80,6 +80,6 @@ def together(callbacks: Sequence[Callback]) -> Callback:
         on_phase=all_of("on_phase"),
         on_progress=all_of("on_progress"),
         on_epoch=all_of("on_epoch"),
-        on_damaged=all_of("on_damaged"),
+        on_warning=all_of("on_warning"),
         should_stop=lambda: any(one.should_stop() for one in callbacks),
     )

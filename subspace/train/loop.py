@@ -95,7 +95,8 @@ class Loop:
         if damaged:
             distributed.wait_for_all("all know which checkpoints are damaged")
             self.checkpoints.drop(damaged)
-            self.callback.on_damaged(damaged)
+            which = ", ".join(map(str, damaged))
+            self.callback.on_warning(f"damaged checkpoints passed over: step {which}")
 
     def _template(self, meta: dict[str, Any]) -> TrainState:
         self._prepare(meta["phase"])

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from typer.testing import CliRunner, Result
 
+from subspace import files
 from subspace.store.checkpoint import Checkpoints
 from subspace.store.folder import RunFolder
 from subspace_cli.main import app  # pyright: ignore[reportMissingImports]
@@ -81,6 +82,13 @@ def timeless(path: Path) -> list[dict[str, Any]]:
         {name: value for name, value in record.items() if name not in clock}
         for record in RunFolder(path).records()
     ]
+
+
+def edit_record(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    """Changes a record as if it had been written so."""
+    record = files.read_record(path, "run")
+    change(record)
+    files.write_record(path, record)
 
 
 def damage(checkpoint: Path) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cli_helpers import Cli, check, invoke
-from compiling import compile_quickly  # noqa: F401
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
@@ -61,7 +60,7 @@ def test_a_fixed_subspace_takes_a_kilobyte_or_two(runs: Path, tmp_path: Path):
 
     made = export(RunFolder(runs / "fpd"), tmp_path / "a.safetensors")
     assert made["numbers"] == 20
-    assert made["bytes"] < 20 * 4 + 1500
+    assert made["bytes"] < 20 * 4 + 2000
 
 
 def test_a_run_begins_with_the_weights_of_another_or_of_a_file(
@@ -119,7 +118,11 @@ def test_bad_files_are_one_line(cli: Cli, runs: Path, tmp_path: Path):
     with safe_open(good, "numpy") as opened:
         about = opened.metadata()
     save_file({"coordinates.more": np.zeros(3, np.float32)}, tmp_path / "less.safetensors", about)
-    check(cli("apply", tmp_path / "less.safetensors", *out), "FILE", "lacks")
+    check(
+        cli("apply", tmp_path / "less.safetensors", *out),
+        "FILE",
+        "isn't what subspace export wrote",
+    )
     assert not (tmp_path / "x.safetensors").exists()
 
 

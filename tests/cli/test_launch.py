@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from cli_helpers import STEPS, TINY, Cli, check, final_arrays
+from cli_helpers import STEPS, TINY, Cli, check, edit_record, final_arrays
 
 from subspace.store.folder import RunFolder
 
@@ -99,9 +99,7 @@ def test_one_that_is_killed_ends_all_and_its_run_goes_on(cli: Cli):
     epochs = len(RunFolder(Path("run")).records()) + 1
     straight = cli("run", "rbd", *TINY, "--epochs", epochs, "--out", "straight")
     assert straight.exit_code == 0
-    config = json.loads(Path("run/config.json").read_text())
-    config["phases"][0]["epochs"] = epochs
-    Path("run/config.json").write_text(json.dumps(config))
+    edit_record(Path("run/config.json"), lambda config: config["phases"][0].update(epochs=epochs))
     result = cli("run", "--out", "run", "--resume")
     assert result.exit_code == 0, result.output
     close(Path("run"), Path("straight"))

@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 import pytest
 from cli_helpers import Cli, assert_same_run, check
-from compiling import compile_quickly  # noqa: F401
 from normed import normed  # noqa: F401
 
 from subspace import models, run

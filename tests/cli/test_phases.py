@@ -15,6 +15,7 @@ from cli_helpers import (
     assert_same_run,
     check,
     damage,
+    edit_record,
     final_arrays,
     invoke,
     snapshot,
@@ -198,7 +199,7 @@ def test_a_run_does_not_need_its_source_any_more(cli: Cli, tmp_path: Path, sampl
 def test_a_source_whose_end_is_damaged(cli: Cli, copy: Callable[[Path], Path], straight: Path):
     path = copy(straight)
     damage(path / "checkpoints" / "60")
-    check(cli("run", "sgd", "--from", path), "--from: ", "step 60", "step 40", "--resume")
+    check(cli("run", "sgd", "--from", path), "--from: ", "step 60", "step 40", "resume")
 
 
 def test_phases_have_directions_and_data_orders_of_their_own(straight: Path):
@@ -255,7 +256,7 @@ def test_a_source_without_what_is_needed(
     short, gone, unfinished = copy(sampled), tmp_path / "gone", tmp_path / "unfinished"
     short.rename(gone)
     (gone / "trajectory-1.f32").unlink()
-    check(cli("run", "psgd", "--from", gone, "--dim", 2), "--from: ", "missing")
+    check(cli("run", "psgd", "--from", gone, "--dim", 2), "--from: ", "there is no file")
     copy(sampled).rename(unfinished)
     (unfinished / "summary.json").unlink()
     check(cli("run", "psgd", "--from", unfinished, "--dim", 2), "--from: ", "--resume")
@@ -283,8 +284,7 @@ def test_what_a_resumed_run_of_several_phases_can_not_change(cli: Cli, three: Pa
 def test_damaged_phases(cli: Cli, copy: Callable[[Path], Path], three: Path):
     for change in ({"phases": []}, {"phases": [{}]}, {"phases": 3}, {"phases": [3]}):
         path = copy(three)
-        record = json.loads((path / "config.json").read_text()) | change
-        (path / "config.json").write_text(json.dumps(record))
+        edit_record(path / "config.json", lambda config, change=change: config.update(change))
         check(cli("run", "--out", path, "--resume"), "--resume: ", "damaged")
         path.rename(path.with_name(str(len(str(change)))))
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from cli_helpers import PNG, Cli, check
-from compiling import compile_quickly  # noqa: F401
 
 from subspace.store.folder import RunFolder
 from subspace.study.measured import MEASURED

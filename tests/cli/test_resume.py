@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cli_helpers import STEPS, TINY, Cli, assert_same_run, check, damage, snapshot
+from cli_helpers import STEPS, TINY, Cli, assert_same_run, check, damage, edit_record, snapshot
 
 from subspace.store.folder import RunFolder
 
@@ -106,22 +106,29 @@ def _list_config(path: Path) -> None:
 
 
 def _odd_config(path: Path) -> None:
-    record = json.loads((path / "config.json").read_text())
-    (path / "config.json").write_text(json.dumps(record | {"seed": "three"}))
+    edit_record(path / "config.json", lambda config: config.update(seed="three"))
+
+
+def _edited_config(path: Path) -> None:
+    text = (path / "config.json").read_text()
+    (path / "config.json").write_text(text.replace('"seed": 0', '"seed": 1'))
+
+
+def _deep_config(path: Path) -> None:
+    (path / "config.json").write_text("[" * 200_000)
+
+
+def _pipe_for_config(path: Path) -> None:
+    (path / "config.json").unlink()
+    os.mkfifo(path / "config.json")
 
 
 def _other_config(path: Path) -> None:
-    record = json.loads((path / "config.json").read_text())
-    del record["phases"][0]["basis"]
-    (path / "config.json").write_text(json.dumps(record))
+    edit_record(path / "config.json", lambda config: config["phases"][0].pop("basis"))
 
 
 def _binary_config(path: Path) -> None:
     (path / "config.json").write_bytes(b"\xff\x00\xfe")
-
-
-def _no_checkpoints(path: Path) -> None:
-    shutil.rmtree(path / "checkpoints")
 
 
 @pytest.mark.parametrize(
@@ -133,7 +140,9 @@ def _no_checkpoints(path: Path) -> None:
         _odd_config,
         _other_config,
         _binary_config,
-        _no_checkpoints,
+        _edited_config,
+        _deep_config,
+        _pipe_for_config,
     ],
 )
 def test_damaged_run(cli: Cli, copy: Copy, straight: Path, spoil: Callable[[Path], None]):

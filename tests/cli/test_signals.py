@@ -11,7 +11,6 @@ import sys
 import time
 from pathlib import Path
 
-import jax
 import pytest
 from cli_helpers import Cli, assert_same_run
 
@@ -32,12 +31,6 @@ SLOW = [
 ]
 COMMAND = [sys.executable, "-m", "subspace_cli", *SLOW, "--epochs", "1000"]
 ESCAPE = "\x1b"
-
-
-@pytest.fixture(autouse=True, scope="module")
-def optimized():
-    """Programs that `compile_quickly` left in memory differ in bits from another process's."""
-    jax.clear_caches()
 
 
 def finish(cli: Cli, path: Path, straight: Path) -> None:

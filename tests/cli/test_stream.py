@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 from cli_helpers import Cli, check, final_state
-from compiling import compile_quickly  # noqa: F401
 from helpers import image_feature, random_images, write_tfds
 
 from subspace import data

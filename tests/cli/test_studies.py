@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 from cli_helpers import PNG, Cli, check, snapshot
-from compiling import compile_quickly  # noqa: F401
 
 from subspace.config.run import RunConfig
+from subspace.files import write_record
 from subspace.store import tuned
-from subspace.store.folder import RunFolder, write_json
+from subspace.store.folder import RunFolder
 
 pytestmark = pytest.mark.xdist_group("studies")  # its runs are made once
 
@@ -86,7 +86,7 @@ def test_a_rate_of_another_model_or_version_is_ignored(
         file.write_text("{")
     else:
         entry["settings"] |= change.pop("settings", {})
-        write_json(file, {"entries": [entry | change]})
+        write_record(file, {"entries": [entry | change]})
     result = cli("run", "sgd", "--batch-size", 256, "--epochs", 1, "--out", "a")
     assert result.exit_code == 0
     assert result.stderr.startswith("Warning: ")
@@ -102,7 +102,7 @@ def test_a_study_takes_tuned_rates_and_warns_of_others(cli: Cli, tmp_path: Path)
 
     (tmp_path / "runs").mkdir()
     entries = [entry("sgd", 0.25), entry("rbd", 9.0, version="0.0.1")]
-    write_json(tmp_path / tuned.FILE, {"entries": entries})
+    write_record(tmp_path / tuned.FILE, {"entries": entries})
     result = cli("reproduce", "hybrid", "--budget", "quick", "--epochs", 1, "--seeds", 1, "--json")
     assert result.exit_code == 0, result.output
     rates = {row["variant"]: float(row["lr"]) for row in json.loads(result.stdout)["rows"]}
@@ -178,11 +178,13 @@ def test_a_report_holds_everything(cli: Cli, tuned_folder: Path, straight: Path,
     (tmp_path / "broken/config.json").write_text("{")
     result = cli("report", ".")
     assert result.exit_code == 0, result.output
-    assert "7 runs, 1 unfinished, 1 studies" in result.stdout
+    assert "7 runs, 1 studies" in result.stdout
+    assert result.stderr.startswith("Warning: left out broken: ")
+    assert result.stderr.count("\n") == 1
     page = (tmp_path / "report.html").read_text()
     assert "&lt;b&gt;odd &amp; name" in page
     assert "<b>odd" not in page
-    assert "Not finished: broken" in page
+    assert "Left out: broken: " in page
     assert "subspace run rbd --dim 20 --epochs 3 --batch-size 64 --lr 0.5" in page
     assert page.count("data:image/png;base64,") == 7 + 2
     assert not [word for word in ("http://", "https://", "src=/", "@import") if word in page]

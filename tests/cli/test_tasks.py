@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cli_helpers import Cli, check, invoke
-from compiling import compile_quickly  # noqa: F401
 
 from subspace.store.folder import RunFolder
 

@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "subspace"
 
 FLOORS = (
     ("errors",),
+    ("files",),
     ("options", "distributed", "plots"),
     ("basis", "models", "data"),
     ("tasks",),
