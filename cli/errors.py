@@ -118,7 +118,10 @@ def _leaving_others() -> Iterator[None]:
         jax = sys.modules.get("jax")
         if jax is None or not jax.distributed.is_initialized():
             raise
-        if not isinstance(error, SystemExit):
+        if isinstance(error, jax.errors.JaxRuntimeError):
+            why = str(error).splitlines()[0][:100]
+            tell(f"Error: another process has ended, or can't be reached ({why}); use --resume")
+        elif not isinstance(error, SystemExit):
             traceback.print_exc()
         code = error.code if isinstance(error, SystemExit) else FAILED
         sys.stdout.flush()

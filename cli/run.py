@@ -82,12 +82,16 @@ def run(
     ] = None,
     num_processes: Annotated[
         int | None,
-        typer.Option(min=1, help="How many processes.", rich_help_panel=_WORKERS),
+        options.whole("How many processes.", rich_help_panel=_WORKERS),
     ] = None,
     process_id: Annotated[
         int | None,
-        typer.Option(min=0, help="Of this process, from 0.", rich_help_panel=_WORKERS),
+        options.whole("Of this process, from 0.", rich_help_panel=_WORKERS),
     ] = None,
+    timeout: Annotated[
+        float,
+        options.real("Seconds to wait for the other processes.", rich_help_panel=_WORKERS),
+    ] = 60.0,
     json: options.Json = False,
 ) -> None:
     """Train a network with METHOD, and write a run folder.
@@ -97,7 +101,7 @@ def run(
     """
     _check_method(given.get("method"), resume)
     place = (coordinator, num_processes, process_id)
-    _join(distributed, place, given.get("workers"))
+    _join(distributed, place, timeout, given.get("workers"))
     if tensorboard:
         from subspace.train.tensorboard import check_installed
 
@@ -109,13 +113,16 @@ Place = tuple[str | None, int | None, int | None]
 """The coordinator's address, how many processes there are, and which one this is."""
 
 
-def _join(distributed: bool, place: Place, workers: int | None) -> None:
+def _join(distributed: bool, place: Place, timeout: float, workers: int | None) -> None:
     """Makes the devices, or joins the processes, of the run; before anything uses JAX."""
     from subspace.distributed import join
     from subspace.errors import InvalidInput
 
+    from .launch import end_with_the_launcher
+
     if distributed:
-        join(*place)
+        end_with_the_launcher()
+        join(*place, timeout)
     elif place != (None, None, None):
         raise InvalidInput("distributed", "is needed with --coordinator and its like")
     elif workers is not None:

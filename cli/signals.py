@@ -14,10 +14,10 @@ from .errors import FAILED
 from .output import failed_output, tell
 
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
-_STOPS = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
+STOPS = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
 
 
-def _ignored(number: int) -> bool:
+def ignored(number: int) -> bool:
     """A shell also ignores SIGINT for what runs in its background, which may be sent one yet."""
     return number != signal.SIGINT and signal.getsignal(number) is signal.SIG_IGN
 
@@ -56,8 +56,8 @@ class StopSignals:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            for number in _STOPS:
-                if not _ignored(number):
+            for number in STOPS:
+                if not ignored(number):
                     self._previous[number] = signal.signal(number, self._handle)
         return self
 
@@ -87,8 +87,8 @@ def as_sigterm() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    others = [one for one in _STOPS if one != signal.SIGTERM]
-    others = [one for one in others if not _ignored(one)]
+    others = [one for one in STOPS if one != signal.SIGTERM]
+    others = [one for one in others if not ignored(one)]
     forward = lambda number, frame: os.kill(os.getpid(), signal.SIGTERM)  # noqa: E731
     previous = {one: signal.signal(one, forward) for one in others}
     try:

@@ -9,19 +9,23 @@ import jax
 import numpy as np
 
 from subspace.errors import InvalidInput
+from subspace.rendezvous import meet
 
 _LONGEST = 4096  # bytes of an agreed text
 
 
-def join(coordinator: str | None, processes: int | None, index: int | None) -> None:
+def join(
+    coordinator: str | None, processes: int | None, index: int | None, timeout: float = 60.0
+) -> None:
     """Makes this process one of a run's; to be called before any other use of JAX.
 
     Args:
         coordinator: ``host:port`` of process 0, free there.
         processes: how many there are.
         index: of this one.
+        timeout: seconds to wait for the others.
 
-    All None: they are inferred, on TPU pods, SLURM, Open MPI and Kubernetes.
+    The first three None: they are inferred, on TPU pods, SLURM, Open MPI and Kubernetes.
 
     Raises:
         InvalidInput: they can't be inferred, don't fit together, or the others can't be reached.
@@ -31,10 +35,16 @@ def join(coordinator: str | None, processes: int | None, index: int | None) -> N
         raise InvalidInput(
             "distributed", "give --coordinator, --num-processes and --process-id, or none of them"
         )
+    if processes is not None and processes < 1:
+        raise InvalidInput("num_processes", f"must be at least 1, got {processes}")
     if processes is not None and index is not None and not 0 <= index < processes:
         raise InvalidInput("process_id", f"must be from 0 to {processes - 1}, got {index}")
+    if coordinator is not None and processes is not None and index is not None:
+        meet(coordinator, processes, index, timeout)
     try:
-        jax.distributed.initialize(coordinator, processes, index)
+        jax.distributed.initialize(
+            coordinator, processes, index, initialization_timeout=max(1, round(timeout))
+        )
     except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         hint = "" if given else "; give --coordinator, --num-processes and --process-id"

@@ -95,7 +95,12 @@ class PBFGS(OnTrajectory):
         prior = None
         if self.initial == "variance" and isinstance(target, TrajectorySubspace):
             prior = Prior(target.variances, target.length)
-        direction = scale_by_bfgs(pairs=self.pairs, damping=self.damping, prior=prior)
+        direction = scale_by_bfgs(
+            pairs=self.pairs,
+            damping=self.damping,
+            prior=prior,
+            bounded=self.initial == "variance",
+        )
         step = chain(direction, optax.scale(-1.0), backtracking(on_failure=self.on_failure))
         inside = in_subspace(target, step, exchange=context.exchange)
         if not self.alpha:

@@ -14,6 +14,7 @@ from subspace.errors import one_of
 from subspace.optim.arguments import told
 
 PAIRS = ("paper", "shared")
+_REACH = 1e4
 
 
 class Prior(NamedTuple):
@@ -47,6 +48,7 @@ def scale_by_bfgs(
     min_curvature: float = 1e-20,
     reset_after: int | None = 3,
     prior: Prior | None = None,
+    bounded: bool = True,
 ) -> optax.GradientTransformationExtraArgs:
     """Multiplies the gradient by the BFGS estimate of the inverse Hessian.
 
@@ -68,6 +70,9 @@ def scale_by_bfgs(
         reset_after: back to the first H after so many steps in a row that didn't move (failed
             searches); None for never, as in the paper.
         prior: of the subspace; None for ``H = I``.
+        bounded: without a prior, the first H is smaller than I where a step were more than 10⁴
+            times as long as z, or 1, from where no search comes back: a loss may have any unit.
+            False for I in any case, as in the paper.
 
     Raises:
         InvalidInput: unknown ``pairs``.
@@ -99,17 +104,21 @@ def scale_by_bfgs(
         if reset_after is not None:
             begins |= stuck >= reset_after
             stuck = jnp.where(stuck >= reset_after, 0, stuck)
-        h = jnp.where(begins, _first(gradient, prior), h)
+        h = jnp.where(begins, _first(gradient, here, prior, bounded), h)
         state = BFGSState(h, here, gradient, jnp.asarray(True), stuck)
         return unravel(h @ gradient), state
 
     return optax.GradientTransformationExtraArgs(init, update)  # pyright: ignore
 
 
-def _first(gradient: Float[Array, " d"], prior: Prior | None) -> Float[Array, "d d"]:
+def _first(
+    gradient: Float[Array, " d"], here: Float[Array, " d"], prior: Prior | None, bounded: bool
+) -> Float[Array, "d d"]:
     """H before any pair, at a gradient."""
     if prior is None:
-        return jnp.eye(gradient.size, dtype=gradient.dtype)
+        eye, size = jnp.eye(here.size, dtype=here.dtype), jnp.linalg.norm(gradient)
+        reach = _REACH * jnp.maximum(1, jnp.linalg.norm(here))
+        return jnp.where(bounded & (size > reach), reach / size, 1).astype(here.dtype) * eye
     scale, length = (one.astype(gradient.dtype) for one in prior)
     step = jnp.linalg.norm(scale * gradient)
     gain = length / jnp.where(step > 0, step, 1)

@@ -14,12 +14,17 @@ from subspace.errors import InvalidInput
 from subspace.optim.arguments import told
 
 
+_REACH = 1e6  # from where a line search comes back in 20 trials
+
+
 def scale_by_newton(*, damping: float = 1e-3) -> optax.GradientTransformationExtraArgs:
     """Multiplies the gradient by ``(|H| + λI)⁻¹``, with the exact Hessian of ``value_fn``.
 
     |H| has H's eigenvectors and the absolute values of its eigenvalues, so the direction goes down
     where the curvature is negative too; λ is ``damping`` times the largest of them, which bounds
-    the step along flat directions (Levenberg-Marquardt). Costs d Hessian-vector products and O(d³)
+    the step along flat directions (Levenberg-Marquardt), and never so small that a step were more
+    than 10⁶ times as long as z, or 1: where the loss has no curvature it goes along the gradient.
+    Costs d Hessian-vector products and O(d³)
     a step: for d up to about 64. Follow it with ``optax.scale(-1)`` and a line search.
 
     Args:
@@ -45,8 +50,9 @@ def scale_by_newton(*, damping: float = 1e-3) -> optax.GradientTransformationExt
         hessian = jax.lax.map(lambda v: jax.jvp(gradient_at, (here,), (v,))[1], along)
         values, vectors = jnp.linalg.eigh((hessian + hessian.T) / 2)
         curvature = jnp.abs(values)
-        shift = damping * jnp.max(curvature)
-        shift = jnp.maximum(shift, jnp.finfo(here.dtype).tiny)  # a flat loss has no curvature
+        reach = _REACH * jnp.maximum(1, jnp.linalg.norm(here)).astype(here.dtype)
+        shift = jnp.maximum(damping * jnp.max(curvature), jnp.linalg.norm(gradient) / reach)
+        shift = jnp.maximum(shift, jnp.finfo(here.dtype).tiny)  # at a point that is flat
         return unravel(vectors @ ((vectors.T @ gradient) / (curvature + shift))), state
 
     def init(params: PyTree) -> optax.EmptyState:

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "subspace"
 
 FLOORS = (
     ("errors",),
-    ("files",),
+    ("files", "rendezvous"),
     ("options", "distributed", "plots"),
     ("basis", "models", "data"),
     ("tasks",),
