@@ -55,6 +55,14 @@ class AbstractBasis(eqx.Module):
     by_blocks: ClassVar[bool] = False
     """Whether a device can work on blocks of arrays by itself; the sum over all is the whole's."""
 
+    def stretch(self, d: int, n: int) -> float:
+        """By how much ``P Pᵀ`` stretches what it keeps: ``E[(P Pᵀ)²] = stretch · E[P Pᵀ]``.
+
+        1 of orthonormal columns. Above 2, ``I - P Pᵀ`` makes vectors longer in the mean square.
+        """
+        del d, n
+        return 1.0
+
     @abstractmethod
     def project(self, key: Key[Array, ""], v: Float[Array, " n"], d: int) -> Float[Array, " d"]:
         """``Pᵀ v``."""

@@ -46,6 +46,9 @@ class Sparse(AbstractBasis):
 
     entry_rms: ClassVar[float] = 1.0
 
+    def stretch(self, d: int, n: int) -> float:
+        return 1 + (d - 1) / n
+
     def project(self, key: Key[Array, ""], v: Float[Array, " n"], d: int) -> Float[Array, " d"]:
         def row(i):
             places, signed = _row(key, i, v.size, jnp.ones(_entries(v.size), v.dtype))

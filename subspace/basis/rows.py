@@ -32,6 +32,9 @@ class AbstractRowBasis(AbstractBasis):
     def rows(self, words: UInt32[Array, "c n"]) -> Sequence[Float[Array, "c r n"]]:
         """The raw rows that each of c streams of words means: r in each item, k in all."""
 
+    def stretch(self, d: int, n: int) -> float:
+        return 1 + (d - 1) / n  # two independent rows have a mean squared cosine of 1/n
+
     @abstractmethod
     def norms(self, rows: Float[Array, "c r n"]) -> Float[Array, "c r"]:
         """The lengths of raw rows."""

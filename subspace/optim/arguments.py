@@ -50,6 +50,21 @@ def check_space(space: Any) -> None:
         )
 
 
+def check_alike(what: str, tree: PyTree, like: PyTree | None) -> None:
+    """Raises InvalidInput, of ``what``, unless its leaves have the shapes of another tree's."""
+    if like is None:
+        return
+    leaves, wanted = jax.tree_util.tree_flatten_with_path(tree)[0], jax.tree.leaves(like)
+    if len(leaves) != len(wanted):
+        raise InvalidInput(what, f"are {len(leaves)} arrays, the parameters {len(wanted)}")
+    for (path, leaf), other in zip(leaves, wanted, strict=True):
+        if jnp.shape(leaf) != other.shape:
+            name = jax.tree_util.keystr(path)
+            raise InvalidInput(
+                what, f"{name} has shape {jnp.shape(leaf)}, the parameter {other.shape}"
+            )
+
+
 def told(params: PyTree | None, extra: dict[str, Any], *names: str) -> dict[str, Any]:
     """What ``update`` was told of the loss beside the gradient, by these names.
 
@@ -93,6 +108,7 @@ def for_the_tree_of_init(build: Callable[[PyTree], Optimizer], params: PyTree) -
     def update(
         updates: PyTree, state: optax.OptState, params: PyTree | None = None, **extra: Any
     ) -> tuple[PyTree, optax.OptState]:
+        check_alike("updates", updates, params)  # or another optimizer would be made for them
         optimizer, structure = of(updates)
         given, value_fn = jax.tree.structure(updates), extra.get("value_fn")
         if value_fn is not None and given != structure:

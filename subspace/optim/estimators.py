@@ -142,7 +142,10 @@ class Evolution(AbstractEstimator):
 def _fitness(values: Float[Array, " d"], shaping: str) -> Float[Array, " d"]:
     """Centred ranks in [-1/2, 1/2], or standard scores."""
     if shaping == "ranks":
-        ranks = jnp.argsort(jnp.argsort(values)).astype(values.dtype)
-        return ranks / max(values.size - 1, 1) - 0.5
+        ordered = jnp.sort(values)
+        below, upto = (jnp.searchsorted(ordered, values, side=side) for side in ("left", "right"))
+        ranks = (below + upto - 1).astype(values.dtype) / 2  # equal losses share their mean rank
+        known = ~jnp.any(jnp.isnan(values))  # what is no number has no rank
+        return jnp.where(known, ranks / max(values.size - 1, 1) - 0.5, jnp.nan)
     spread = jnp.std(values) + 1e-8  # losses that are all equal have none
     return (values - jnp.mean(values)) / spread

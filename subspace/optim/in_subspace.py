@@ -11,6 +11,7 @@ import optax
 from jaxtyping import PyTree
 
 from subspace.errors import InvalidInput
+from subspace.optim.arguments import check_alike
 from subspace.optim.estimators import AbstractEstimator, Backprop
 from subspace.optim.exchange import AbstractExchange, Alone
 from subspace.optim.feedback import missed, nothing_missed, with_missed
@@ -74,12 +75,20 @@ def in_subspace(
             that is redrawn, and for `Backprop`.
 
     Raises:
-        InvalidInput: error feedback with an estimator that takes no gradient.
+        InvalidInput: error feedback with an estimator that takes no gradient, or with directions
+            with which ``I - P Pᵀ`` isn't a contraction. From ``init`` and ``update``: parameters or
+            gradients of other shapes than the subspace's.
     """
     if error_feedback and not isinstance(estimator, Backprop):
         raise InvalidInput("error_feedback", "needs gradients; leave it out, or use Backprop")
     if error_feedback and not exchange.shares_directions():
         raise InvalidInput("error_feedback", "goes with directions that all workers share")
+    if error_feedback and space.stretch() > 2:
+        raise InvalidInput(
+            "error_feedback",
+            "what is missed would grow from step to step with these directions; use an orthonormal "
+            "basis, such as countsketch, of unit length, or fewer directions",
+        )
     space = exchange.joint(space)
     if inner is None and isinstance(estimator, Backprop):
         return _filter(space, exchange, error_feedback)
@@ -98,6 +107,7 @@ def in_subspace(
     ) -> tuple[PyTree, SubspaceState]:
         space, coords, _, inner_state, residual = state
         _check_axes(space, exchange)
+        check_alike("updates", updates, params)
         updates = with_missed(updates, residual)
         measured = estimator(exchange.mine(space), updates, params, value_fn)
         agreed = exchange(measured)
@@ -113,6 +123,7 @@ def in_subspace(
         step, inner_state = inner.update(gradient, inner_state, coords, **extra)
         moved: Any = optax.apply_updates(coords, step)
         lifted = space.lift(step)
+        check_alike("updates", updates, lifted)
         next_space, next_coords = space.redraw(moved, lifted)
         return lifted, SubspaceState(next_space, next_coords, agreed, inner_state, residual)
 
@@ -130,9 +141,10 @@ def _filter(
     def update(
         updates: PyTree, state: SubspaceState, params: PyTree | None = None, **extra: Any
     ) -> tuple[PyTree, SubspaceState]:
-        del params, extra
+        del extra
         space, coords, _, inner, residual = state
         _check_axes(space, exchange)
+        check_alike("updates", updates, params)
         wanted = with_missed(updates, residual)
         if exchange.trivial():
             agreed, mine = space.filter(wanted)
@@ -144,6 +156,7 @@ def _filter(
             mine = space.lift(measured) if residual is not None else None
         if residual is not None:
             residual = missed(wanted, mine, residual)
+        check_alike("updates", updates, followed)
         next_space, _ = space.redraw(agreed, followed)  # from 0: coordinates aren't followed
         return followed, SubspaceState(next_space, coords, agreed, inner, residual)
 
@@ -171,6 +184,7 @@ def _start(
 ) -> SubspaceState:
     """A first state that shares no array with the caller."""
     coords, residual = space.origin(), None
+    check_alike("params", params, jax.eval_shape(space.lift, coords))
     if error_feedback:
         residual = nothing_missed(params)
     state = SubspaceState(space, coords, coords, inner.init(coords), residual)

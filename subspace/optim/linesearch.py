@@ -18,11 +18,16 @@ ON_FAILURE = ("stay", "paper")
 
 
 class BacktrackingState(NamedTuple):
-    """State of `backtracking`: counts since the start, for the records."""
+    """State of `backtracking`: counts since the start, for the records.
+
+    Attributes:
+        failing: the searches that failed one after the other up to now; 0 while steps are found.
+    """
 
     searches: Int[Array, ""]
     failures: Int[Array, ""]
     trials: Int[Array, ""]
+    failing: Int[Array, ""]
 
 
 def backtracking(
@@ -53,7 +58,7 @@ def backtracking(
 
     def init(params: PyTree) -> BacktrackingState:
         del params
-        return BacktrackingState(jnp.int32(0), jnp.int32(0), jnp.int32(0))
+        return BacktrackingState(*(jnp.int32(0) for _ in BacktrackingState._fields))
 
     def update(
         updates: PyTree, state: BacktrackingState, params: Any = None, **extra: Any
@@ -67,8 +72,14 @@ def backtracking(
         if on_failure == "stay":
             scaled = jax.tree.map(lambda u: jnp.where(failed, jnp.zeros_like(u), u), scaled)
         trials = found.info.num_linesearch_steps.astype(np.int32)
-        counts = (jnp.int32(1), failed.astype(jnp.int32), trials)
-        return scaled, BacktrackingState(*(a + b for a, b in zip(state, counts, strict=True)))
+        missed = failed.astype(jnp.int32)
+        counts = BacktrackingState(
+            state.searches + 1,
+            state.failures + missed,
+            state.trials + trials,
+            (state.failing + 1) * missed,
+        )
+        return scaled, counts
 
     return optax.GradientTransformationExtraArgs(init, update)  # pyright: ignore
 

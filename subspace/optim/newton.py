@@ -13,7 +13,6 @@ from jaxtyping import PyTree
 from subspace.errors import InvalidInput
 from subspace.optim.arguments import told
 
-
 _REACH = 1e6  # from where a line search comes back in 20 trials
 
 

@@ -27,6 +27,7 @@ import optax
 from jax import lax
 from jaxtyping import Array, Float, Int32, Key, PyTree, UInt32
 
+from subspace.optim.arguments import check_alike
 from subspace.spaces.allocate import allocate as allocate_dims
 from subspace.spaces.partition import Label, Partition, divide
 from subspace.spaces.seed import seed_word
@@ -71,6 +72,7 @@ def scale_by_rbd_law(
         updates: PyTree, state: LawState, params: PyTree | None = None
     ) -> tuple[PyTree, LawState]:
         del params
+        check_alike("updates", updates, list(partition.leaves))
         root = jax.random.fold_in(jax.random.key(state.seed, impl="threefry2x32"), state.step)
         flats = partition.split(updates)
         drawn = {

@@ -55,6 +55,10 @@ class AbstractSubspace(eqx.Module):
         del axis
         return False
 
+    def stretch(self) -> float:
+        """As `AbstractBasis.stretch`, with the lengths of directions; the largest of all parts."""
+        return 1.0
+
     @abstractmethod
     def redraw(self, coords: Coords, step: PyTree | None = None) -> tuple[AbstractSubspace, Coords]:
         """The chart for the next step, and the coordinates of the same parameters in it.

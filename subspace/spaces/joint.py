@@ -63,6 +63,9 @@ class JointSubspace(AbstractSubspace):
     def knows(self, axis: str) -> bool:
         return self.space.knows(axis)
 
+    def stretch(self) -> float:
+        return self.space.stretch()
+
     def redraw(self, coords: Coords, step: PyTree | None = None) -> tuple[AbstractSubspace, Coords]:
         space, coords = self.space.redraw(coords)
         return eqx.tree_at(lambda s: s.space, self, space), coords

@@ -165,6 +165,11 @@ class RandomSubspace(AbstractSubspace):
     def knows(self, axis: str) -> bool:
         return self.worker is not None or (self.shards is not None and axis in self.shards.axes)
 
+    def stretch(self) -> float:
+        shared = self.allotment
+        each = zip(shared.dims, shared.scales, shared.partition.sizes.values(), strict=True)
+        return max(scale**2 * self.basis.stretch(d, n) for d, scale, n in each)
+
     def redraw(self, coords: Coords, step: PyTree | None = None) -> tuple[AbstractSubspace, Coords]:
         if self.redraw_every is None:
             return self, coords

@@ -86,6 +86,9 @@ class RecentSubspace(AbstractSubspace):
     def knows(self, axis: str) -> bool:
         return self.space.knows(axis)
 
+    def stretch(self) -> float:
+        return self.space.stretch()
+
     def redraw(self, coords: Coords, step: PyTree | None = None) -> tuple[AbstractSubspace, Coords]:
         """New random directions; the step to ``coords``, from zero, joins the means."""
         step = self.lift(coords) if step is None else step

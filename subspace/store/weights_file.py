@@ -14,10 +14,11 @@ import numpy as np
 
 from subspace import files
 from subspace.errors import InvalidInput
+from subspace.store import proof
 from subspace.store.checkpoint import named
 from subspace.store.weights import Weights
 
-_STATE = "state."
+_STATE, _DIGEST = "state.", "digest"
 
 
 class Content(NamedTuple):
@@ -39,11 +40,12 @@ def check_free(file: Path) -> None:
 
 
 def write(file: Path, arrays: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> None:
-    """Makes a file as a whole; ``about`` is kept as JSON beside the arrays."""
+    """Makes a file as a whole; ``about`` is kept beside the arrays as JSON, with a digest."""
     from safetensors.numpy import save
 
     check_free(file)
     content = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    about = {**about, _DIGEST: _digest(content, about)}
     data = save(content, {name: json.dumps(value) for name, value in about.items()})
     try:
         files.replace(file, data)
@@ -68,6 +70,9 @@ def read(file: Path, field: str) -> Content:
             arrays = {name: opened.get_tensor(name) for name in names}
         # PyTorch's files say which library wrote them, and not as JSON.
         about = {name: json.loads(text) for name, text in texts.items() if name != "format"}
+        # without any word about itself it is another program's
+        if about and about.pop(_DIGEST, None) != _digest(arrays, about):
+            raise ValueError("it isn't what was written")
         return Content(arrays, about)
     except (AttributeError, KeyError) as error:  # a type that NumPy has no name for
         raise InvalidInput(
@@ -75,6 +80,10 @@ def read(file: Path, field: str) -> Content:
         ) from None
     except (SafetensorError, ValueError, TypeError, OSError, RecursionError, MemoryError) as error:
         raise InvalidInput(field, f"{file} is damaged, or no safetensors file: {error}") from None
+
+
+def _digest(arrays: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> str:
+    return files.digest([proof.digest(arrays), about])
 
 
 def filled(arrays: Mapping[str, np.ndarray], like: Weights, file: Path, field: str) -> Weights:

@@ -22,6 +22,7 @@ from subspace.train.clock import Clock
 from subspace.train.evaluate import mean_metrics
 from subspace.train.mesh import for_workers
 from subspace.train.recorders import Recorder, Step, recorders_of, sample_file
+from subspace.train.remarks import remarks
 from subspace.train.running import RunningPhase
 from subspace.train.step import TrainState, no_meters
 from subspace.train.trainer import Trainer
@@ -153,6 +154,8 @@ class Loop:
             last = epoch + 1 == place.end_epoch
             recalibrated = last and self._recalibrate()
             record = self._record(epoch) | ({"recalibrated": True} if recalibrated else {})
+            if last:
+                self._warn(record)
             self.state = self.state._replace(
                 meters=self.trainer.placed(no_meters(self.trainer.task))
             )
@@ -161,6 +164,12 @@ class Loop:
             self.callback.on_epoch(record)
             if last or (epoch + 1) % config.checkpoint_every == 0:
                 self._save()
+
+    def _warn(self, record: dict[str, Any]) -> None:
+        """Tells what is odd at a phase's end, of which nothing else would speak."""
+        before = [one for one in self.folder.records() if one["phase"] < record["phase"]]
+        for remark in remarks(record, before[-1] if before else None):
+            self.callback.on_warning(remark)
 
     def _recalibrate(self) -> bool:
         """Averages batch norm's statistics over the training split, where that is due."""
@@ -236,6 +245,7 @@ class Loop:
         counts = search_counts(self.state.opt_state)
         if counts is not None:  # since the phase began
             record |= {"searches": int(counts.searches), "failed_searches": int(counts.failures)}
+            record |= {"failing": int(counts.failing)} if counts.failing else {}
         record |= trace(self.state.opt_state)
         return record | {"seconds": self.seconds, "examples_per_second": self.clock.rate}
 

@@ -121,7 +121,7 @@ def test_bad_files_are_one_line(cli: Cli, runs: Path, tmp_path: Path):
     check(
         cli("apply", tmp_path / "less.safetensors", *out),
         "FILE",
-        "isn't what subspace export wrote",
+        "isn't what was written",
     )
     assert not (tmp_path / "x.safetensors").exists()
 

@@ -225,7 +225,7 @@ def test_a_diverging_trajectory_ends_as_any_run_that_diverges(cli: Cli):
 
 
 def test_a_trajectory_that_does_not_move(cli: Cli):
-    given = ("--epochs", 2, "--batch-size", 256, "--lr", 1e-46, "--weight-decay", 0)
+    given = ("--epochs", 2, "--batch-size", 256, "--lr", 1e-37, "--weight-decay", 0)
     result = cli("run", "dldr", *given, "--out", "still")
     assert result.exit_code == 0, result.output
     assert RunFolder(Path("still")).summary()["explained_variance_ratio"] is None
