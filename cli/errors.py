@@ -133,6 +133,7 @@ def _leaving_others() -> Iterator[None]:
 def _warnings_in_one_line() -> Iterator[None]:
     """Python's own warnings, of ours that are meant for people; others are left as they are."""
     with warnings.catch_warnings():
+        warnings.filterwarnings("always", category=UserWarning)
         before = warnings.showwarning
 
         def show(message: Any, category: Any, filename: str, *rest: Any, **more: Any) -> None:

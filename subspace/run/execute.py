@@ -283,15 +283,23 @@ def compare(folders: list[RunFolder], plot: Path | None = None) -> list[dict[str
         check_plot(plot)
     summaries = [{"run": str(folder.path)} | folder.summary() for folder in folders]
     if plot is not None:
+        curves = [(folder.path.name, _recorded(folder)) for folder in folders]
         try:
-            plot_curves(
-                plot,
-                [(folder.path.name, folder.records()) for folder in folders],
-                _shared(summaries),
-            )
+            plot_curves(plot, curves, _shared(summaries))
         except OSError as error:
             raise InvalidInput("plot", f"can't write {plot}: {error.strerror}") from None
     return summaries
+
+
+def _recorded(folder: RunFolder) -> list[dict[str, Any]]:
+    """The records that are whole, with a warning of others."""
+    records, damaged = folder.read_records()
+    if not records:
+        raise InvalidInput("run", f"{folder.path} has no records whose curve could be drawn")
+    if damaged:
+        lines = ", ".join(map(str, damaged))
+        warnings.warn(f"{folder.metrics_file} is damaged, and left out: line {lines}", stacklevel=2)
+    return records
 
 
 def _shared(summaries: list[dict[str, Any]]) -> list[Metric]:
