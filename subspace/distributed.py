@@ -15,7 +15,7 @@ _LONGEST = 4096  # bytes of an agreed text
 
 
 def join(
-    coordinator: str | None, processes: int | None, index: int | None, timeout: float = 60.0
+    coordinator: str | None, processes: int | None, index: int | None, timeout: int | float = 60.0
 ) -> None:
     """Makes this process one of a run's; to be called before any other use of JAX.
 

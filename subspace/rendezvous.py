@@ -38,7 +38,7 @@ def address(coordinator: str) -> tuple[str, int]:
     return host, int(port)
 
 
-def meet(coordinator: str, processes: int, index: int, timeout: float) -> None:
+def meet(coordinator: str, processes: int, index: int, timeout: int | float) -> None:
     """Returns in every process once all are there; the port is free again then.
 
     Args:
@@ -61,7 +61,7 @@ def meet(coordinator: str, processes: int, index: int, timeout: float) -> None:
         _join(host, port, {_HELLO: 1, "index": index, "processes": processes}, timeout, until)
 
 
-def _receive(port: int, processes: int, timeout: float, until: float) -> None:
+def _receive(port: int, processes: int, timeout: int | float, until: float) -> None:
     """Process 0: waits for all others, and tells them that all are there, or what is wrong."""
     there: dict[int, socket.socket] = {}
     with contextlib.ExitStack() as stack:
@@ -100,7 +100,7 @@ def _listening(port: int) -> socket.socket:
         ) from None
 
 
-def _join(host: str, port: int, who: dict[str, int], timeout: float, until: float) -> None:
+def _join(host: str, port: int, who: dict[str, int], timeout: int | float, until: float) -> None:
     """Another process: finds process 0, and hears whether all are there."""
     said, why = None, "it hung up"
     while said is None and (left := until - time.monotonic()) > 0:

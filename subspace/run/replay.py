@@ -70,7 +70,7 @@ def replay(
     coordinates = logged_coordinates(trainer, folder)
     logged = sum(len(rows) for rows in coordinates)
     at = logged if step is None else min(step, logged)
-    checkpoints = Checkpoints(folder.checkpoints)
+    checkpoints = Checkpoints(folder.checkpoints, field="run")
     try:
         saved = checkpoints.steps()
         wanted = [s for s in saved if verify and (step is None or s <= step)]

@@ -18,6 +18,7 @@ from subspace.errors import InvalidInput
 from subspace.store.quiet import QUIET
 
 _T = TypeVar("_T", bound=PyTree)
+_ABOUT = 1 << 20  # bytes of what a checkpoint says of itself
 
 
 class Checkpoints:
@@ -25,10 +26,21 @@ class Checkpoints:
 
     Saving copies the arrays and writes them in the background; an unfinished one is never taken
     for a checkpoint. Until it is closed, Orbax prints and logs nothing of its own.
+
+    Args:
+        folder: theirs.
+        keep: how many.
+        field: of whom it is said that they can't be opened.
+
+    Raises:
+        InvalidInput: of ``field``: Orbax can't open one of them, and so none.
     """
 
-    def __init__(self, folder: Path, keep: int = 3):
+    def __init__(self, folder: Path, keep: int = 3, field: str = "resume"):
         import orbax.checkpoint as ocp
+
+        for file in folder.glob("[0-9]*/_CHECKPOINT_METADATA"):
+            files.size_of(file, field)  # a pipe would be waited for
 
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=True)
         self._folder, self._failed = folder, False
@@ -36,9 +48,13 @@ class Checkpoints:
         QUIET.enter()
         try:
             self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
-        except BaseException:
+        except BaseException as error:
             QUIET.leave()
-            raise
+            if not isinstance(error, ValueError | TypeError | RecursionError):
+                raise
+            which = (_odd(folder) or [f"one of the checkpoints in {folder}"])[0]
+            reason = f"{which} is damaged; move it away, and the checkpoints before it are taken"
+            raise InvalidInput(field, reason) from error
 
     def steps(self) -> list[int]:
         return sorted(self._manager.all_steps())
@@ -96,6 +112,9 @@ class Checkpoints:
         """All arrays of a checkpoint by their names, and its JSON; raises if it isn't whole."""
         import orbax.checkpoint as ocp
 
+        for file in (self._folder / str(step)).rglob("*"):
+            if not file.is_dir():
+                files.size_of(file, "resume")  # a pipe would be waited for
         # the JSON first: it names the arrays, each of which is to be read as NumPy's
         read: Any = self._manager.restore(
             step, args=ocp.args.Composite(meta=ocp.args.JsonRestore())
@@ -152,6 +171,17 @@ class Checkpoints:
             number = getattr(error, "errno", None) or errno.EIO
             message = f"a checkpoint can't be written: {reason or error}; those before it stay"
             raise OSError(number, message, str(self._folder)) from error
+
+
+def _odd(folder: Path) -> list[Path]:
+    """Checkpoints that don't say of themselves what Orbax expects."""
+    found = []
+    for file in sorted(folder.glob("[0-9]*/_CHECKPOINT_METADATA")):
+        try:
+            files.parsed(files.read(file, "resume", most=_ABOUT), file, "resume")
+        except InvalidInput:
+            found.append(file.parent)
+    return found
 
 
 def named(tree: PyTree) -> dict[str, Any]:

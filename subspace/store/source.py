@@ -163,7 +163,7 @@ def _read_weights(
     folder: RunFolder, like: Weights, field: str, find: Callable[[Checkpoints], Any]
 ) -> tuple[Weights, dict[str, Any], list[int]]:
     folder.check_checkpoints(field)
-    checkpoints = Checkpoints(folder.checkpoints)
+    checkpoints = Checkpoints(folder.checkpoints, field=field)
     try:
         arrays, meta, damaged = find(checkpoints)
         return filled(like, arrays), meta, damaged

@@ -1,0 +1,112 @@
+"""Processes of a run that meet, or say in one line why they can't."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from subspace.errors import InvalidInput
+from subspace.rendezvous import address, meet
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+def together(*calls: Callable[[], Any]) -> list[str]:
+    """What each of some calls at once came to: "" or the reason of its refusal."""
+    said = [""] * len(calls)
+
+    def call(i: int) -> None:
+        try:
+            calls[i]()
+        except InvalidInput as error:
+            said[i] = f"{error.field}: {error.reason}"
+
+    threads = [threading.Thread(target=call, args=(i,)) for i in range(len(calls))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    return said
+
+
+def member(port: int, index: int, processes: int, timeout: float = 10) -> Callable[[], None]:
+    return lambda: meet(f"127.0.0.1:{port}", processes, index, timeout)
+
+
+def test_all_meet_and_the_port_is_free_again():
+    port = free_port()
+    assert together(*(member(port, i, 4) for i in range(4))) == [""] * 4
+    assert together(*(member(port, i, 2) for i in range(2))) == ["", ""]
+    assert together(member(port, 0, 1)) == [""]
+
+
+def test_those_who_are_missing_are_named_everywhere():
+    port = free_port()
+    said = together(*(member(port, i, 4, 0.7) for i in (0, 2)))
+    assert all("of 4 processes 1, 3 didn't come within 0.7 s" in text for text in said)
+
+
+def test_nobody_answers():
+    began = time.monotonic()
+    (said,) = together(member(free_port(), 1, 2, 0.7))
+    assert "no answer from 127.0.0.1:" in said
+    assert time.monotonic() - began < 5
+
+
+def test_a_port_that_is_taken():
+    with socket.create_server(("", 0)) as taken:
+        (said,) = together(member(taken.getsockname()[1], 0, 2, 5))
+    assert "can't be used (Address already in use" in said
+
+
+def test_two_of_a_name_and_those_who_count_otherwise_are_told():
+    port = free_port()
+    late = [lambda: (time.sleep(0.5), member(port, 1, 3, 3)()), member(port, 1, 2, 3)]
+    said = together(member(port, 0, 3, 1.5), member(port, 1, 3, 3), *late)
+    assert "of 3 processes 2 didn't come" in said[0]
+    assert "there is a process 1 already" in said[2]
+    assert "process 0 has 3 processes, this one 2" in said[3]
+
+
+def test_strangers_are_hung_up_on():
+    port = free_port()
+
+    def stranger() -> None:
+        time.sleep(0.3)
+        for words in (b"GET / HTTP/1.1\r\n\r\n", b"\0" * 5000, b"[" * 900 + b"\n", b""):
+            with socket.create_connection(("127.0.0.1", port)) as door:
+                door.sendall(words)
+
+    def late() -> None:
+        time.sleep(1)
+        member(port, 1, 2)()
+
+    assert together(member(port, 0, 2), stranger, late) == ["", "", ""]
+
+
+@pytest.mark.parametrize(
+    "text", ["nohost", "host:", ":1234", "host:0", "host:65536", "host:x", "host:-1", "", "h:１"]
+)
+def test_what_is_no_address(text):
+    with pytest.raises(InvalidInput, match="is no HOST:PORT"):
+        address(text)
+
+
+def test_a_host_that_is_not_known():
+    with pytest.raises(InvalidInput, match="there is no host 'nowhere"):
+        address("nowhere.invalid:1")
+
+
+@pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf")])
+def test_a_time_that_can_not_be_waited(timeout):
+    with pytest.raises(InvalidInput, match="timeout: must be a positive"):
+        meet("127.0.0.1:1", 2, 1, timeout)
