@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from helpers import random_images, write_tfds
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
 from typer.testing import CliRunner
 
-from subspace import files
+from subspace import data, files
 from subspace.errors import InvalidInput
 from subspace.methods import METHODS
 from subspace.store import tuned
@@ -148,6 +149,8 @@ def make_runs(folder: Path) -> None:
         entry = {"settings": settings, "version": "1", "learning_rate": 0.25}
         files.write_record(Path("tuned.json"), {"entries": [entry]})
         rng = np.random.default_rng(0)
+        images = random_images(40), random_images(10, seed=1)
+        write_tfds(Path("tfds"), "toy", dict(zip(("train", "test"), images, strict=True)))
         np.savez("own.npz", x=rng.normal(size=(40, 3)), y=rng.integers(0, 2, 40))
 
 
@@ -176,6 +179,14 @@ def victims(folder: Path) -> list[Victim]:
                 *("--epochs", 1, "--batch-size", 8, "--out", "own", "--json"),
             ),
         ),
+    ]
+    with _cache(folder):
+        assert pictures(folder) is not None
+    found += [
+        Victim(file, lambda: pictures(folder))
+        for part in ("tfds", "cache")
+        for file in sorted((folder / part).rglob("*"))
+        if file.is_file()
     ]
     checkpoint = max((folder / "rbd/checkpoints").iterdir(), key=lambda path: int(path.name))
     found += [
@@ -218,6 +229,29 @@ def rates() -> Any:
         return tuned._entries(Path("tuned.json"))
     except InvalidInput:
         return None
+
+
+def pictures(folder: Path) -> Any:
+    """Images and labels of a prepared dataset, from the cache if they are there."""
+    with _cache(folder):
+        try:
+            toy = data.load("toy", data_dir=str(folder / "tfds"), validation=0.0)
+        except InvalidInput:
+            return None
+    parts = (toy.train, toy.test)
+    return [np.asarray(x).tobytes() for part in parts for x in (part.inputs, part.targets)]
+
+
+@contextmanager
+def _cache(folder: Path) -> Iterator[None]:
+    before = os.environ.get("SUBSPACE_CACHE")
+    os.environ["SUBSPACE_CACHE"] = str(folder / "cache")
+    try:
+        yield
+    finally:
+        os.environ.pop("SUBSPACE_CACHE")
+        if before is not None:
+            os.environ["SUBSPACE_CACHE"] = before
 
 
 class Edit(NamedTuple):
