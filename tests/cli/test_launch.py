@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from cli_helpers import STEPS, TINY, Cli, check, edit_record, final_arrays
 
 from subspace.store.folder import RunFolder
 
-LAUNCH = [sys.executable, "-m", "subspace_cli", "launch", "--devices-per-process", "1", "--"]
+LAUNCH = [sys.executable, "-P", "-m", "subspace_cli", "launch", "--devices-per-process", "1", "--"]
 ENDLESS = ["run", "rbd", "--dim", "20", "--batch-size", "2", "--lr", "0.1", "--epochs", "9999"]
 
 
@@ -115,3 +116,29 @@ def test_bad_input_is_told_once(cli: Cli):
     assert process.returncode == 2
     assert (output + errors).count("unknown method 'nosuch'") == 1
     assert not Path("run").exists()
+
+
+def test_processes_end_with_their_launcher_and_run_no_code_of_the_folder(cli: Cli, tmp_path: Path):
+    for name in ("subspace_cli", "jax", "numpy"):
+        (tmp_path / f"{name}.py").write_text('print("not ours")')
+    process = start(*ENDLESS, "--out", "run")
+    until_epoch(process, 1)
+    workers = [child(process, index) for index in (0, 1)]
+    process.kill()
+    out, errors = process.communicate(timeout=60)
+    assert "not ours" not in out + errors
+    assert "[Gloo]" not in out + errors
+    until = time.monotonic() + 60
+    while any(Path(f"/proc/{worker}").exists() for worker in workers):
+        assert time.monotonic() < until, "they are still there"
+        time.sleep(0.1)
+    assert RunFolder(Path("run")).has_checkpoint()
+
+
+def test_a_reader_that_is_gone_ends_all(cli: Cli, tmp_path: Path):
+    line = '"$@" 2> err | head -1'
+    command = ["bash", "-o", "pipefail", "-c", line, "sh", *LAUNCH, *ENDLESS, "--out", "run"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert "Traceback" not in Path("err").read_text()
+    assert RunFolder(Path("run")).has_checkpoint()
