@@ -508,3 +508,36 @@ def test_test_images_of_another_shape_are_refused_before_anything_trains(monkeyp
     monkeypatch.setitem(data.EMBEDDED, "odd", entry)
     with pytest.raises(InvalidInput, match=r"\(8, 8, 1\) and tests on \(6, 6, 1\)"):
         data.load("odd")
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("dataset_info.json", '"40"', '"-1"'),
+        ("dataset_info.json", '"40"', '"99999999999999"'),
+        ("dataset_info.json", '"40"', '"4"'),
+        ("features.json", '"12"', '"100000000"'),
+        ("features.json", '"numClasses": "3"', '"numClasses": "1000000000"'),
+        ("features.json", "{", "[" * 200_000),
+        ("dataset_info.json", "{", "[" * 200_000),
+    ],
+)
+def test_metadata_that_can_not_be_true_is_refused_before_memory_is_taken(
+    tmp_path, cache, file, old, new
+):
+    write_tfds(tmp_path, "toy", {"train": TRAIN, "test": TEST})
+    (victim,) = tmp_path.rglob(file)
+    text = victim.read_text()
+    assert old in text
+    victim.write_text(text.replace(old, new, 1))
+    with pytest.raises(InvalidInput) as caught:
+        data.load("toy", data_dir=str(tmp_path))
+    assert "\n" not in caught.value.reason
+
+
+def test_a_pipe_in_a_prepared_dataset_is_not_waited_for(tmp_path, cache):
+    write_tfds(tmp_path, "toy", {"train": TRAIN, "test": TEST})
+    (victim,) = tmp_path.rglob("dataset_info.json")
+    victim.unlink()
+    os.mkfifo(victim)
+    refused("data_dir", "no regular file", name="toy", data_dir=str(tmp_path))

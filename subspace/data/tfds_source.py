@@ -168,9 +168,23 @@ def _batches(builder: Any, part: str) -> Iterator[tuple[np.ndarray, np.ndarray]]
     except NotImplementedError:  # the files are tfrecord
         yield from _tensorflow_batches(builder, part)
         return
+    check_lengths(builder, part)
     for start in range(0, len(records), _BATCH):
         rows = records.__getitems__(list(range(start, min(start + _BATCH, len(records)))))
         yield np.stack([row["image"] for row in rows]), np.array([row["label"] for row in rows])
+
+
+def check_lengths(builder: Any, part: str) -> None:
+    """Raises ValueError where array_record files hold other numbers of examples than is said."""
+    from array_record.python.array_record_module import ArrayRecordReader
+
+    split = builder.info.splits[part]
+    for path, length in zip(split.filepaths, split.shard_lengths, strict=True):
+        reader = ArrayRecordReader(str(path))
+        held = reader.num_records()
+        reader.close()
+        if held != length:
+            raise ValueError(f"{part} is said to have {length} examples in a file of {held}")
 
 
 def _tensorflow_batches(builder: Any, part: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:

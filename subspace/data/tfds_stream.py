@@ -11,7 +11,7 @@ from subspace.data.cache import cached_labels, fingerprint
 from subspace.data.stream import Streamed
 from subspace.data.tfds_find import unreadable
 from subspace.data.tfds_prepare import quiet
-from subspace.data.tfds_source import PreparedDataset
+from subspace.data.tfds_source import PreparedDataset, check_lengths
 from subspace.errors import InvalidInput
 
 _BATCH = 1000
@@ -31,6 +31,7 @@ def streamed(source: PreparedDataset, part: str) -> tuple[Streamed, np.ndarray]:
             records = source.builder.as_data_source(split=part)
             skip = {"image": tfds.decode.SkipDecoding()}
             bare = source.builder.as_data_source(split=part, decoders=skip)
+        check_lengths(source.builder, part)
         labels = _labels(source, part, bare)
     except NotImplementedError:
         raise InvalidInput(

@@ -243,6 +243,7 @@ def resume_config(stored: RunConfig, given: dict[str, Any]) -> RunConfig:
                 name, "the run has several phases; let it finish, and go on from it with --from"
             )
         if name not in MAY_CHANGE:
+            have = "none" if have is None else have
             raise InvalidInput(name, f"the run to resume has {have}, not {value}; leave it out")
         changes[name] = value
     if "epochs" in changes:

@@ -109,7 +109,7 @@ def _read(terminal: int, until: str | None = None, seconds: float = 60) -> str:
     raise TimeoutError(shown.decode(errors="replace"))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_first_signal_asks_and_the_second_ends(number: signal.Signals):
     before = signal.getsignal(number)
     with StopSignals(nothing_to_save=lambda: False) as signals:
@@ -119,6 +119,28 @@ def test_first_signal_asks_and_the_second_ends(number: signal.Signals):
         assert signals.exit_code == 128 + number
         assert signal.getsignal(number) is signal.SIG_DFL
     assert signal.getsignal(number) is before
+
+
+def test_a_hang_up_is_ignored_under_nohup():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with StopSignals(nothing_to_save=lambda: False) as signals:
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert not signals.requested()
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_stop_that_python_swallows_is_remembered():
+    class Asks:
+        def __del__(self):
+            os.kill(os.getpid(), signal.SIGTERM)  # an exception in here is printed, and that's all
+
+    with StopSignals(nothing_to_save=lambda: True) as signals:
+        asks = Asks()
+        del asks
+        assert signals.requested()
+        assert signals.exit_code == 143
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL  # a second one ends at once
 
 
 def test_first_signal_ends_where_there_is_nothing_to_save(capsys: pytest.CaptureFixture[str]):
