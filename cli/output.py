@@ -17,8 +17,8 @@ class Output:
     """
 
     def __init__(self, stream: TextIO):
-        self.stream, self.error = stream, None
-        self.error: OSError | None
+        self.stream = stream
+        self.error: OSError | None = None
 
     def write(self, text: str) -> int:
         try:

@@ -149,8 +149,8 @@ def replace(file: Path, content: bytes | Iterable[bytes]) -> None:
         raise OSError(error.errno or errno.EIO, reason(error), str(file)) from None
 
 
-def append(file: Path, content: bytes) -> None:
-    """Adds to a file; on disk on return.
+def append(file: Path, content: bytes, sync: bool = True) -> None:
+    """Adds to a file; with ``sync`` on disk on return, else when the system gets to it.
 
     Raises:
         OSError: with the file's name.
@@ -159,7 +159,8 @@ def append(file: Path, content: bytes) -> None:
         with file.open("ab") as opened:
             opened.write(content)
             opened.flush()
-            os.fsync(opened.fileno())
+            if sync:
+                os.fsync(opened.fileno())
     except OSError as error:
         raise OSError(error.errno or errno.EIO, reason(error), str(file)) from None
 

@@ -89,8 +89,8 @@ class RunFolder:
     def _create(self, config: RunConfig, rows: np.ndarray | None) -> None:
         self.check_free()  # again, as nobody else can now
         try:
+            self._write_config(config, circumstances())  # from here on it can be resumed
             self.keep_source_rows(rows)
-            self._write_config(config, circumstances())  # from here on it is a run
         except OSError as error:
             raise InvalidInput("out", f"can't write to {self.path}: {error.strerror}") from None
 
@@ -182,7 +182,7 @@ class RunFolder:
 
     def _append(self, path: Path, record: dict[str, Any]) -> None:
         if self.writes:
-            files.append(path, files.line(record).encode())
+            files.append(path, files.line(record).encode(), sync=False)
 
     def rewrite(self, config: RunConfig, step: int) -> None:
         """Prepares for a resumed run: its configuration, and no records after ``step``."""
