@@ -45,7 +45,7 @@ def launch(
     from subspace.errors import InvalidInput
 
     if command[0] != "run":
-        raise InvalidInput("launch", f"runs `run`, not {command[0]!r}; put it after --")
+        raise InvalidInput("COMMAND", f"launch runs `run`, not {command[0]!r}; put it after --")
     for name, value in (("processes", processes), ("devices_per_process", devices_per_process)):
         if value is not None and not 1 <= value <= _MOST:
             raise InvalidInput(name, f"must be at least 1 and at most {_MOST}, got {value}")

@@ -106,6 +106,8 @@ X, Y = np.zeros((6, 4, 4), np.uint8), np.arange(6) % 2
 @pytest.mark.parametrize(
     ("arrays", "said"),
     [
+        ({"x": X, "y": Y.astype(np.int64) + 2**40}, "labels have to be from 0 to 1048575"),
+        ({"x": X, "y": np.full_like(Y, -1)}, "labels have to be 0 or more"),
         ({"images": X, "labels": Y}, "has to have x_train"),
         ({"x": X, "y": Y[:5]}, "don't match"),
         ({"x": X.astype(str), "y": Y}, "images are uint8"),

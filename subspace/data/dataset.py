@@ -24,6 +24,7 @@ _SUGGESTED: dict[str, str] = {
     "file:PATH": "your text, for --task language",
 }
 _DIGITS_TEST = 360
+MOST_CLASSES = 1 << 20
 
 
 class Split(NamedTuple):
@@ -241,8 +242,10 @@ def labels_of(name: str, labels: np.ndarray, count: int, classes: int) -> np.nda
     """
     if labels.shape != (count,) or not np.issubdtype(labels.dtype, np.integer):
         raise InvalidInput("dataset", f"{name}'s labels have to be {count} whole numbers")
-    if labels.min() < 0 or labels.max() >= classes:
-        raise InvalidInput("dataset", f"{name}'s labels have to be from 0 to {classes - 1}")
+    most = min(classes, MOST_CLASSES) - 1
+    if labels.min() < 0 or labels.max() > most:
+        limit = "0 or more" if most < 0 else f"from 0 to {most}"
+        raise InvalidInput("dataset", f"{name}'s labels have to be {limit}")
     return labels.astype(np.int32)
 
 

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from subspace.data.cache import Arrays, cached, fingerprint
+from subspace.data.dataset import MOST_CLASSES
 from subspace.data.tfds_find import directory, missing, on_disk, unreadable
 from subspace.data.tfds_prepare import TENSORFLOW_EXTRA, has_tensorflow, prepare, quiet
 from subspace.errors import InvalidInput
 
 _NAME = re.compile(r"[A-Za-z_]\w*(/[\w.+-]+)?(:[\w.*]+)?")
 _BATCH = 1000
-_MOST_CLASSES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def _classification(builder: Any, image_size: int | None) -> tuple[tuple[int, in
             builder,
             f"holds images that differ in size (shape {shape}); see --stream and --image-size",
         )
-    if not classes or classes > _MOST_CLASSES:
+    if not classes or classes > MOST_CLASSES:
         raise _unfit(builder, f"says that it has {classes or 'no'} classes")
     return shape, classes
 

@@ -61,8 +61,7 @@ def read(file: Path, field: str) -> Content:
     """
     from safetensors import SafetensorError, safe_open
 
-    if not file.is_file():
-        raise InvalidInput(field, f"there is no file {file}")
+    files.size_of(file, field)
     try:
         with safe_open(file, "numpy") as opened:
             texts = opened.metadata() or {}

@@ -108,7 +108,7 @@ def test_one_that_is_killed_ends_all_and_its_run_goes_on(cli: Cli):
 
 
 def test_bad_input_is_told_once(cli: Cli):
-    check(cli("launch", "--", "evaluate", "run"), "--launch: runs `run`, not 'evaluate'")
+    check(cli("launch", "--", "evaluate", "run"), "COMMAND: launch runs `run`, not 'evaluate'")
     check(cli("launch", "--processes", 0, "--", "run", "rbd"), "--processes")
     check(cli("launch"), "Missing argument")
     process = start("run", "nosuch", "--out", "run")
