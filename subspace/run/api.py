@@ -7,22 +7,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, final
+from typing import Any
 
-import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PyTree
 
 from subspace.config.phase import Phase
 from subspace.config.run import SHARED, RunConfig
-from subspace.data.arrays import set_apart
-from subspace.data.dataset import Dataset, Split, Wanted, check_division, divided
+from subspace.data.dataset import Split, Wanted
 from subspace.errors import InvalidInput, lookup
 from subspace.methods import Method, OnTrajectory, rates
 from subspace.options import fields_of
 from subspace.run.execute import finish, started
+from subspace.run.own import Pair, built, dataset_of, split_of
 from subspace.store.folder import RunFolder, resume_config
 from subspace.store.weights import Weights
 from subspace.tasks import (
@@ -109,13 +106,16 @@ def train(
         >>> result = subspace.train(rbd, model=module, data=(x, y), epochs=5, learning_rate=1.0)
         >>> result.summary["test_accuracy"]
     """
+    for one in callbacks:
+        if not isinstance(one, Callback):
+            raise InvalidInput("callbacks", f"are subspace.Callback, got {one!r}")
     wanted = Wanted(_OWN, validation=validation, seed=seed)
-    given = _split("data", data)
+    given = split_of("data", data)
     chosen = _task(task, loss, given)
-    others = None if test is None else _split("test", test)
-    dataset = _dataset(chosen, given, others, wanted)
+    others = None if test is None else split_of("test", test)
+    dataset = dataset_of(chosen, given, others, wanted)
     config = _config(method, chosen, settings | {"validation": validation, "seed": seed})
-    trainer = Trainer(config, dataset, task=chosen, build=partial(_built, model, chosen))
+    trainer = Trainer(config, dataset, task=chosen, build=partial(built, model, chosen))
     callback, keep = together(callbacks), out is not None
     with tempfile.TemporaryDirectory() as temporary:
         folder = RunFolder(Path(temporary) / "run" if out is None else Path(out))
@@ -140,6 +140,8 @@ def _task(
 ) -> AbstractTask:
     if task is not None and loss is not None:
         raise InvalidInput("loss", "a task has its own; give one of the two")
+    if loss is not None and not callable(loss):
+        raise InvalidInput("loss", f"is a function of an output and a target, got {loss!r}")
     if loss is not None:
         return Custom(loss)
     if isinstance(task, AbstractTask):
@@ -156,54 +158,14 @@ def _task(
     return Classification()
 
 
-def _dataset(task: AbstractTask, train: Split, test: Split | None, wanted: Wanted) -> Dataset:
-    check_division(wanted)
-    if isinstance(task, ImageClassification):
-        train = _with_channels(train)
-        test = None if test is None else _with_channels(test)
-    parts = set_apart(train) if test is None else (train, test)
-    if any(a.shape[1:] != b.shape[1:] for a, b in zip(*parts, strict=True)):
-        raise InvalidInput("test", "has other shapes than the data; give examples of one kind")
-    return divided(wanted.name, "1", _outputs(task, parts), parts, wanted)
-
-
-def _with_channels(split: Split) -> Split:
-    return split._replace(inputs=split.inputs[..., None]) if split.inputs.ndim == 3 else split
-
-
-def _split(field: str, data: Any) -> Split:
-    if not isinstance(data, tuple | list) or len(data) != 2:
-        raise InvalidInput(field, "is a pair of arrays, inputs and targets")
-    inputs, targets = (np.asarray(part) for part in data)
-    if not inputs.ndim or not targets.ndim or len(inputs) != len(targets) or len(inputs) < 2:
-        raise InvalidInput(
-            field, f"has inputs {inputs.shape} and targets {targets.shape}; both need as many rows"
-        )
-    for name, array in (("inputs", inputs), ("targets", targets)):
-        if array.dtype.kind not in "biuf":
-            raise InvalidInput(field, f"has {name} of {array.dtype}; give numbers")
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise InvalidInput(field, f"has {name} that are not finite")
-    return Split(_narrow(inputs), _narrow(targets))
-
-
-def _narrow(array: np.ndarray) -> np.ndarray:
-    """As JAX has it by default: float64 as float32, int64 as int32."""
-    kinds = {"f": np.float32, "i": np.int32, "u": np.int32, "b": np.int32}
-    return array if array.dtype == np.uint8 else array.astype(kinds[array.dtype.kind])
-
-
-def _outputs(task: AbstractTask, parts: Sequence[Split]) -> int:
-    if isinstance(task, Regression | Custom):
-        return int(np.prod(parts[0].targets.shape[1:]))
-    return 1 + max(int(part.targets.max()) for part in parts)
-
-
 def _config(method: Methods, task: AbstractTask, settings: dict[str, Any]) -> RunConfig:
     """The record of the run; what it can't name, model and data, it calls the user's own."""
     shared = {name: value for name, value in settings.items() if name in SHARED}
     schedule = {name: value for name, value in settings.items() if name not in SHARED}
-    methods = [method] if isinstance(method, Method | str | Mapping) else list(method)
+    one = isinstance(method, Method | str | Mapping)
+    methods: Sequence[Any] = [method] if one else method  # pyright: ignore[reportAssignmentType]
+    if not isinstance(methods, list | tuple):
+        raise InvalidInput("method", f"is a record, a name or several, got {method!r}")
     phases: list[Phase] = []
     for i, one in enumerate(methods):
         start = "first" if i and phases[-1].samples_trajectory else "here"
@@ -230,36 +192,9 @@ def _phase(method: Method | str | Mapping[str, Any], schedule: dict[str, Any], s
     return Phase(method, method.schedule(**(usual | schedule))).with_rate("fc", _OWN)
 
 
-@final
-class _Pair(eqx.Module):
-    """A model of one example from functions of a batch."""
-
-    params: PyTree
-    apply: Callable[[PyTree, Any], Any] = eqx.field(static=True)
-
-    def __call__(self, x: Any) -> Any:
-        return self.apply(self.params, x[None])[0]
-
-
-def _built(model: Any, task: AbstractTask, dataset: Dataset, key: Any) -> tuple[Any, Any]:
-    """The model, and its state."""
-    example = task.prepare(jnp.asarray(dataset.train.inputs[:1]))
-    pair = isinstance(model, tuple) and len(model) == 2
-    if pair and isinstance(model[0], eqx.Module):
-        return model
-    if pair and callable(model[0]) and callable(model[1]):
-        init, apply = model
-        return _Pair(init(key, example), apply), None
-    if isinstance(model, eqx.Module) and callable(model):
-        return model, None
-    raise InvalidInput(
-        "model", "is an Equinox module, one with its state, or functions (init, apply)"
-    )
-
-
 def _unwrapped(trainer: Trainer, weights: Weights) -> Any:
     """What the user gave, trained."""
     model = trainer.model(weights)
-    if isinstance(model, _Pair):
+    if isinstance(model, Pair):
         return model.params
     return (model, weights.model_state) if jax.tree.leaves(weights.model_state) else model
