@@ -142,10 +142,6 @@ def test_bad_input_is_named(more, field):
         ({"data": (X, np.zeros((160, 2, 2), int))}, "data: has targets of shape"),
         ({"model": eqx.nn.MLP(5, 2, 8, 1, key=jax.random.key(0))}, "model: can't be trained on"),
         ({"data": (X, Y * 4)}, "model: has 2 outputs for 5 classes"),
-        ({"method": 3}, "method: is a record, a name or several, got 3"),
-        ({"method": None}, "method: is a record, a name or several, got None"),
-        ({"callbacks": [3]}, "callbacks: are subspace.Callback, got 3"),
-        ({"loss": 3}, "loss: is a function of an output and a target, got 3"),
     ],
 )
 def test_what_would_end_in_an_error_of_somebody_elses_is_refused(given, said):
