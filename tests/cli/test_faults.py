@@ -240,3 +240,18 @@ def test_a_device_that_is_not_there_is_one_line(tmp_path: Path):
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("Error: JAX_PLATFORMS=cuda: ")
     assert "Traceback" not in done.stderr
+
+
+def test_records_that_are_damaged_are_said_where_a_curve_is_drawn(
+    cli: Cli, copy: Copy, straight: Path
+):
+    path = copy(straight)
+    first, second, third = (path / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (path / "metrics.jsonl").write_text(first + second.replace("0", "1") + third)
+    compared = cli("compare", path, "--plot", "p.png")
+    assert compared.exit_code == 0
+    assert compared.stderr.startswith(f"Warning: {path}/metrics.jsonl is damaged, and left out: ")
+    assert compared.stderr.endswith("line 2\n")
+    (path / "metrics.jsonl").write_text("")
+    check(cli("compare", path, "--plot", "q.png"), "RUN: ", "no records")
+    assert not Path("q.png").exists()
