@@ -143,13 +143,13 @@ def _watch(group: list[subprocess.Popen[str]], asked: list[int]) -> int:
     """Waits for all processes, and ends all when one fails or a signal comes; the exit code."""
     while True:
         codes = [process.poll() for process in group]
-        failed = [i for i, code in enumerate(codes) if code]
+        failed = {i: code for i, code in enumerate(codes) if code}
         if asked or failed_output() is not None:
             _end(group, _GRACE, asked)
             return 128 + asked[0] if asked else FAILED
         if failed:
-            first = failed[0]
-            code = codes[first] or 0
+            first = min(failed, key=failed.__getitem__)  # who was killed made the others fail
+            code = failed[first]
             if code != BAD_INPUT:  # which the process has explained
                 tell(f"Error: process {first} {_how(code)}; all end")
             _end(group, 2.0, asked)

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from subspace.errors import InvalidInput
-from subspace.rendezvous import meet
+from subspace.rendezvous import check_timeout, meet
 
 _LONGEST = 4096  # bytes of an agreed text
 
@@ -30,6 +30,7 @@ def join(
     Raises:
         InvalidInput: they can't be inferred, don't fit together, or the others can't be reached.
     """
+    check_timeout(timeout)
     given = [value for value in (coordinator, processes, index) if value is not None]
     if given and len(given) < 3:
         raise InvalidInput(
