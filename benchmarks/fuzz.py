@@ -141,6 +141,7 @@ def main() -> None:
     if options.one:
         one(options.one, options.seed)
         return
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup runs would inherit its being ignored
     until, seed, faults = time.monotonic() + 60 * options.minutes, options.seed, []
     counts: Counter[str] = Counter()
     while time.monotonic() < until:

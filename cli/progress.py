@@ -107,6 +107,8 @@ class Display:
         rate = f"{count(record['examples_per_second'])} examples/s"
         if record.get("failed_searches"):
             rate += f"  {count(record['failed_searches'])} searches failed"
+        if record.get("ended") == "flat":
+            rate += f"  {record['method']} ends: the held-out loss is flat"
         say(self._console, f"epoch {_of(done, epochs)}  {figures}  {rate}")
         if done < epochs:
             self._show(done, completed=0, description="")

@@ -18,7 +18,7 @@ from subspace.basis.base import AbstractBasis
 from subspace.errors import InvalidInput
 from subspace.methods.natural import hylo, kfac, sngd
 from subspace.methods.random import fpd, nes, rbd, rbd_in_law, sgd
-from subspace.methods.trajectory import p_bfgs, p_newton, p_plus_bfgs, p_sgd
+from subspace.methods.trajectory import p_bfgs, p_newton, p_plus_bfgs, p_sgd, twa
 from subspace.natural.scale_by_curvature import scale_by_curvature
 from subspace.optim.estimators import AbstractEstimator, Backprop, Evolution
 from subspace.optim.exchange import AbstractExchange, Alone, Gather, Mean
@@ -89,4 +89,5 @@ __all__ = [
     "sngd",
     "tasks",
     "train",
+    "twa",
 ]

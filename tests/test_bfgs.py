@@ -13,8 +13,9 @@ import scipy.optimize
 from subspace_problem import descend
 
 from subspace import InvalidInput, p_bfgs
-from subspace.optim.bfgs import Prior, scale_by_bfgs
+from subspace.optim.bfgs import scale_by_bfgs
 from subspace.optim.linesearch import backtracking
+from subspace.optim.prior import Prior
 
 
 @pytest.fixture(autouse=True)

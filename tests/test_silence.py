@@ -148,5 +148,7 @@ def test_what_is_odd_at_a_phases_end_is_said_with_a_remedy():
     assert list(remarks(record("pbfgs", 0.1, failing=2), record("dldr", 0.2))) == []
     (said,) = remarks(record("psgd", 2.3), record("dldr", 0.03))
     assert "psgd ended with a training loss of 2.3, and dldr before it with 0.03" in said
+    held_out = record("pbfgs", 2.3, validation_loss=0.2), record("sgd", 0.03, validation_loss=0.2)
+    assert list(remarks(*held_out)) == []  # a short phase's training loss is of how it began
     (said,) = remarks(record("pbfgs", 0.1, failing=41), None)
     assert "its last 41 line searches found no lower loss" in said

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from sklearn.decomposition import PCA
 
-from subspace import InvalidInput, TrajectorySubspace, p_sgd
+from subspace import InvalidInput, TrajectorySubspace, p_sgd, twa
 
 COUNT, SIZE = 21, 3007
 PARAMS = {"a": jnp.zeros((3000,)), "b": jnp.zeros((7,))}
@@ -152,3 +152,43 @@ def test_half_rows_lift_and_project_as_adjoints(monkeypatch, block):
     assert over == pytest.approx(
         float(z["trajectory"] @ half.project(tree)["trajectory"]), rel=1e-4
     )
+
+
+def test_about_zero_the_rows_span_every_weighted_sum_of_the_samples():
+    samples = walk(6)
+    space = TrajectorySubspace.fit(samples, None, PARAMS, centred=False)
+    assert space.rows.shape == (6, SIZE)
+    rows, weights = np.asarray(space.rows, np.float64), np.asarray([0.1, 0.4, -1.0, 0.2, 2.0, 0.3])
+    for vector in (*samples.astype(np.float64), weights @ samples):
+        np.testing.assert_allclose(rows.T @ (rows @ vector), vector, rtol=1e-4, atol=1e-4)
+    assert TrajectorySubspace.fit(walk(6), None, PARAMS).rows.shape == (5, SIZE)
+    with pytest.raises(InvalidInput, match="from 1 to 6"):
+        TrajectorySubspace.fit(samples, 7, PARAMS, centred=False)
+
+
+def test_twa_trains_the_coefficients_of_an_average():
+    samples = walk(6)
+    space = TrajectorySubspace.fit(samples, None, PARAMS, centred=False)
+    start = partition(samples.mean(axis=0))
+    optimizer = twa(space, 0.3)
+    wanted = partition(np.asarray([0.5, 0, 0, 0, 1.0, 0.5]) @ samples)
+
+    @jax.jit
+    def step(params, state):
+        grads = jax.tree.map(jnp.subtract, params, wanted)
+        updates, state = optimizer.update(grads, state, params)
+        return jax.tree.map(jnp.add, params, updates), state
+
+    params, state = start, optimizer.init(start)
+    for _ in range(200):
+        params, state = step(params, state)
+    for have, want in zip(jax.tree.leaves(params), jax.tree.leaves(wanted), strict=True):
+        np.testing.assert_allclose(have, want, atol=1e-3)
+    flat = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(params)]).astype(np.float64)
+    coefficients = np.linalg.lstsq(samples.astype(np.float64).T, flat, rcond=None)[0]
+    np.testing.assert_allclose(coefficients, [0.5, 0, 0, 0, 1.0, 0.5], atol=1e-2)
+
+
+def partition(vector):
+    vector = jnp.asarray(vector, jnp.float32)
+    return {"a": vector[:3000], "b": vector[3000:]}

@@ -49,9 +49,10 @@ class Phase:
         for name in given:
             if name not in known:
                 raise InvalidInput(name, _not_for(method, name))
-        usual = {"epochs": rates.epochs(dataset), **method.defaults, **preset}
+        usual: dict[str, Any] = {"epochs": rates.epochs(dataset)}
         if "start" in known:
             usual["start"] = start
+        usual |= {**method.defaults, **preset}
         phase = cls.of(method, usual | given)
         return phase.with_rate(model, dataset)
 
@@ -89,6 +90,14 @@ class Phase:
     def learning_rate(self) -> float | None:
         """None for a method that has none."""
         return self.schedule.learning_rate if isinstance(self.schedule, Rated) else None
+
+    @property
+    def shaped_by_epochs(self) -> str | None:
+        """What of its steps depends on how many there will be, in words; None for nothing."""
+        if self.values.get("schedule", "constant") != "constant":
+            return f"{self.values['schedule']} schedule"
+        average = self.values.get("average")
+        return None if average is None else f"average ({average})"
 
     @property
     def samples_trajectory(self) -> bool:
@@ -131,7 +140,8 @@ class Phase:
         Raises:
             InvalidInput: the subspace doesn't fit the parameters.
         """
-        schedule, context = self.schedule, Context(None, seed, exchange, self.batch_size, steps)
+        schedule = self.schedule
+        context = Context(None, seed, exchange, self.batch_size, steps, epochs=self.epochs)
         if isinstance(schedule, Rated):
             context = context._replace(
                 learning_rate=schedule.rates(steps), milestones=schedule.milestones

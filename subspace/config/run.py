@@ -9,7 +9,7 @@ from typing import Any
 
 from subspace.config.phase import Phase
 from subspace.errors import InvalidInput, in_phase, lookup
-from subspace.methods import rates
+from subspace.methods import OnTrajectory, rates
 from subspace.models import MODELS
 from subspace.options import check, fields_of, option, path, values_of
 from subspace.tasks import TASKS
@@ -152,6 +152,11 @@ class RunConfig:
         for i, phase in enumerate(self.phases):
             with in_phase(i, phase.method.name):
                 self._check_trajectory(i, phase)
+                if phase.schedule.until_flat and not self.validation:
+                    raise InvalidInput("until_flat", "needs held-out examples; set validation")
+                if phase.schedule.until_flat and phase.logs_coordinates:
+                    reason = "a phase that logs coordinates runs to its end; leave one out"
+                    raise InvalidInput("until_flat", reason)
 
     @classmethod
     def resolve(
@@ -216,7 +221,7 @@ class RunConfig:
                 f"--then {name}`, or go on from a run that has one, --from RUN",
             )
         if sampling is not None:
-            check_dim(phase, self.phases[sampling].schedule.samples)
+            check_samples(phase, self.phases[sampling].schedule.samples)
 
     def to_json(self) -> dict[str, Any]:
         phases = [phase.to_json() for phase in self.phases]
@@ -253,15 +258,21 @@ SHARED = frozenset(fields_of(RunConfig)) | {"epochs_before"}
 """The fields of a run that all its phases share."""
 
 
-def check_dim(phase: Phase, samples: int | None) -> None:
-    """Raises InvalidInput if so many samples don't span ``phase``'s dim directions."""
-    dim = phase.values.get("dim")
-    if samples is None or dim is None:
+def check_samples(phase: Phase, samples: int | None) -> None:
+    """Raises InvalidInput if so many samples, None if not known, don't span what a phase needs."""
+    if samples is None or not isinstance(phase.method, OnTrajectory):
         return
-    wanted = max(1, dim)
-    if wanted > samples - 1:
-        raise InvalidInput(
-            "dim",
-            f"{dim} needs a trajectory of {wanted + 1} samples, and this one has {samples}; "
-            "lower dim, or sample longer or more often",
-        )
+    least, counted = phase.method.least_samples(), phase.method.counted(samples)
+    if counted >= least:
+        return
+    have = f"this one has {samples}"
+    if counted < samples:
+        have += f", of which {counted} count"
+    dim = phase.values.get("dim")
+    name, remedy = ("tail", "raise tail") if dim is None else ("dim", "lower dim")
+    needs = f"{phase.method.name} needs" if dim is None else f"{dim} needs"
+    raise InvalidInput(
+        name,
+        f"{needs} a trajectory of {least} samples, and {have}; {remedy}, or sample longer or "
+        "more often",
+    )

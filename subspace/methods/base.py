@@ -22,6 +22,7 @@ from subspace.options import (
     values_of,
     whole_number_or_fraction,
 )
+from subspace.spaces.trajectory import TrajectorySubspace
 
 _M = TypeVar("_M", bound="type[Method]")
 _WORKERS = "Several devices and processes"
@@ -37,6 +38,7 @@ class Context(NamedTuple):
         batch_size: examples of a step on all workers together.
         steps: of an epoch.
         milestones: epochs after which the learning rate drops.
+        epochs: of the phase.
     """
 
     learning_rate: Any = None
@@ -45,6 +47,7 @@ class Context(NamedTuple):
     batch_size: int = 1
     steps: int = 1
     milestones: tuple[int, ...] = ()
+    epochs: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +101,14 @@ class Method(ABC):
         """d of a method without coordinates, that otherwise are counted; None to count them."""
         del params
         return None
+
+    def passes(self, directions: int) -> float:
+        """Forward passes over its batch that a step of d directions costs; a gradient counts 3.
+
+        Those of line searches are counted as they happen.
+        """
+        del directions
+        return 3.0
 
     def check_batch(self, size: int, directions: int) -> None:
         """Raises InvalidInput if a worker's share of a batch is too small for the directions."""
@@ -175,12 +186,61 @@ class Exchanging(Method):
         return Gather(workers, axes, split=self.exchange == "split", combine=self.combine)
 
 
-STARTS = ("first", "last", "here")
+STARTS = ("first", "last", "average", "here")
 
 
 @dataclass(frozen=True, kw_only=True)
 class OnTrajectory(Method):
-    """A method in the principal directions of a trajectory, of an earlier phase or run."""
+    """A method in the span of a trajectory, of an earlier phase or run."""
+
+    tail: int | float | None = option(
+        None,
+        "The newest samples that count: how many, or the fraction of them.",
+        above=0,
+        read=whole_number_or_fraction,
+        shown="all; twa 0.5",
+        by_run=True,
+    )
+    start: str | None = option(
+        None,
+        "Where it starts: at the first or last of the samples that count, their average, or here.",
+        choices=STARTS,
+        shown="first, right after the sampling, else here; twa average",
+        describes=False,
+        by_run=True,
+    )
+
+    def __post_init__(self):
+        Method.__post_init__(self)
+        if self.tail is not None and self.tail > 1 and self.tail != int(self.tail):
+            raise InvalidInput("tail", f"must be a whole number or a fraction, got {self.tail}")
+
+    def counted(self, samples: int) -> int:
+        """How many of so many samples count."""
+        if self.tail is None:
+            return samples
+        return min(samples, int(self.tail if self.tail >= 1 else max(1, self.tail * samples)))
+
+    def least_samples(self) -> int:
+        """How many have to count."""
+        return 2
+
+    @abstractmethod
+    def space(self, samples: Any, params: Any, divided: bool = False) -> TrajectorySubspace:
+        """The subspace that samples span.
+
+        Args:
+            samples: those that count, (t, D).
+            params, divided: see `TrajectorySubspace.fit`.
+
+        Raises:
+            InvalidInput: they don't span it.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class InDirections(OnTrajectory):
+    """A method in the principal directions of a trajectory."""
 
     dim: int | float = option(
         15,
@@ -189,21 +249,19 @@ class OnTrajectory(Method):
         read=whole_number_or_fraction,
         by_run=True,
     )
-    start: str | None = option(
-        None,
-        "Where it starts: at the trajectory's first or last sample, or here.",
-        choices=STARTS,
-        shown="first, right after the sampling, else here",
-        describes=False,
-        by_run=True,
-    )
 
     def __post_init__(self):
-        Method.__post_init__(self)
+        OnTrajectory.__post_init__(self)
         if self.dim > 1 and self.dim != int(self.dim):
             raise InvalidInput(
                 "dim", f"must be a whole number or a fraction below 1, got {self.dim}"
             )
+
+    def least_samples(self) -> int:
+        return int(max(1, self.dim)) + 1
+
+    def space(self, samples: Any, params: Any, divided: bool = False) -> TrajectorySubspace:
+        return TrajectorySubspace.fit(samples, self.dim, params, divided)
 
 
 def takes_fields_of(

@@ -34,6 +34,9 @@ class Natural(Method):
     refresh: int = option(100, "Steps between refreshes of the curvature.", panel=_PANEL, least=1)
     momentum: int | float = momentum(0.9)
 
+    def passes(self, directions: int) -> float:
+        return 3.0 + 3.0 / self.refresh  # a refresh sees gradients of its own
+
     def due(self, step: int) -> bool | None:
         return step % self.refresh == 0
 

@@ -14,6 +14,7 @@ from subspace.errors import InvalidInput
 from subspace.methods.base import Context, Exchanging, Method, register, takes_fields_of
 from subspace.methods.schedule import Rated, Schedule, momentum
 from subspace.optim.arguments import check_exchange, check_rate, for_the_tree_of_init
+from subspace.optim.averaging import AVERAGES, averaged
 from subspace.optim.estimators import SHAPING, Evolution
 from subspace.optim.exchange import AbstractExchange, Alone
 from subspace.optim.in_subspace import chain, in_subspace
@@ -140,6 +141,10 @@ class NES(InRandomSubspace):
     )
     momentum: int | float = momentum()
 
+    def passes(self, directions: int) -> float:
+        evaluations = 1 if self.separate_batches else directions
+        return 1.0 + evaluations * (2 if self.antithetic else 1)
+
     def check_batch(self, size: int, directions: int) -> None:
         if self.separate_batches and size < directions:
             raise InvalidInput(
@@ -197,10 +202,23 @@ class SGD(Method):
     """Plain SGD on all D parameters: the yardstick."""
 
     momentum: int | float = momentum()
+    average: str | None = option(
+        None,
+        "End at an average of the parameters: swa, of the ends of the last half of the epochs, or "
+        "ema, of all steps.",
+        panel="Training",
+        choices=AVERAGES,
+        moves_rate=False,
+        by_run=True,
+    )
 
     def build(self, target: PyTree, context: Context) -> optax.GradientTransformationExtraArgs:
-        average = optax.stateless(lambda grads, params: context.exchange.workers.mean(grads))
-        return chain(average, optax.sgd(context.learning_rate, self.momentum or None))
+        mean = optax.stateless(lambda grads, params: context.exchange.workers.mean(grads))
+        step = chain(mean, optax.sgd(context.learning_rate, self.momentum or None))
+        if self.average is None:
+            return step
+        begins = (context.epochs - context.epochs // 2) * context.steps + 1
+        return averaged(step, self.average, begins=begins, every=context.steps)
 
 
 def _made(

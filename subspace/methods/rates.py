@@ -58,7 +58,9 @@ LEARNING_RATES: tuple[Default, ...] = (
     Default("sngd", "*", "*", 2.0**-6, "a careful guess"),
     Default("kfac", "*", "*", 2.0**-6, "a careful guess"),
     Default("dldr", "*", "*", 0.1, _DLDR),
-    Default("psgd", "*", "*", 1.0, _DLDR),
+    Default("psgd", "*", "*", 0.1, _OURS),
+    Default("twa", "*", "*", 0.1, _OURS),
+    Default("psgd+identity", "*", "*", 1.0, _DLDR),
 )
 
 EPOCHS = {"digits": 30}

@@ -46,8 +46,17 @@ class Schedule:
         False, "Keep samples as float16, in half the space.", moves_rate=False
     )
 
+    until_flat: bool = option(
+        False,
+        "End sooner, once the held-out loss has stopped falling.",
+        panel=_TRAINING,
+        moves_rate=False,
+    )
+
     def __post_init__(self):
         check(self)
+        if self.until_flat and self.sample_every is not None:
+            raise InvalidInput("until_flat", "a phase that samples runs to its end; leave it out")
         if self.half_samples and self.sample_every is None:
             raise InvalidInput("half_samples", "goes with sample_every; leave it out")
 
@@ -57,6 +66,9 @@ class Schedule:
         if self.sample_every is None:
             return 0
         return self.epochs + 1 if self.sample_every == "epoch" else None
+
+
+SCHEDULES = ("constant", "cosine", "linear")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,16 +92,51 @@ class Rated(Schedule):
         moves_rate=False,
         shown="none",
     )
+    schedule: str = option(
+        "constant",
+        "Of the learning rate over the phase: constant between milestones, or falling to 0.",
+        panel=_TRAINING,
+        choices=SCHEDULES,
+        moves_rate=False,
+        shown="constant; twa linear",
+    )
+    warmup: int | float = option(
+        0,
+        "Epochs in which the learning rate rises from 0.",
+        panel=_TRAINING,
+        least=0,
+        moves_rate=False,
+    )
 
     def __post_init__(self):
         Schedule.__post_init__(self)
         times = self.milestones
+        if times and self.schedule != "constant":
+            reason = f"go with a constant schedule, not {self.schedule}; leave one of them out"
+            raise InvalidInput("milestones", reason)
+        if self.warmup >= self.epochs and self.warmup:
+            reason = f"must be below the phase's {self.epochs} epochs, got {self.warmup}"
+            raise InvalidInput("warmup", reason)
         if min(times, default=1) < 1 or list(times) != sorted(set(times)):
             raise InvalidInput("milestones", f"must be growing epochs, each above 0, got {times}")
 
     def rates(self, steps: int) -> optax.ScalarOrSchedule:
         """The learning rate, or a function of the step, where an epoch has so many."""
         assert self.learning_rate is not None
+        falls = self._falling(steps)
+        rise = round(self.warmup * steps)
+        if not rise:
+            return falls
+        full: Any = falls if callable(falls) else lambda count: jnp.float32(falls)
+        return lambda count: full(count) * jnp.minimum(1, (count + 1) / rise)
+
+    def _falling(self, steps: int) -> optax.ScalarOrSchedule:
+        assert self.learning_rate is not None
+        total = min(self.epochs * steps, _MOST)
+        if self.schedule == "cosine":
+            return optax.cosine_decay_schedule(self.learning_rate, total)
+        if self.schedule == "linear":
+            return optax.linear_schedule(self.learning_rate, 0.0, total)
         if not self.milestones:  # a resumed run may have more epochs and has to have no count
             return self.learning_rate
         drops = jnp.asarray([min(epoch * steps, _MOST) for epoch in self.milestones], jnp.int32)

@@ -10,15 +10,22 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import PyTree
 
-from subspace.methods.base import Context, OnTrajectory, register, takes_fields_of
+from subspace.methods.base import (
+    Context,
+    InDirections,
+    OnTrajectory,
+    register,
+    takes_fields_of,
+)
 from subspace.methods.random import SGD
 from subspace.methods.schedule import Decayed, Schedule, momentum
 from subspace.optim.arguments import check_exchange, check_rate, check_space
-from subspace.optim.bfgs import PAIRS, Prior, scale_by_bfgs
+from subspace.optim.bfgs import PAIRS, scale_by_bfgs
 from subspace.optim.exchange import AbstractExchange, Alone
 from subspace.optim.in_subspace import SubspaceState, chain, in_subspace
 from subspace.optim.linesearch import ON_FAILURE, backtracking
 from subspace.optim.newton import scale_by_newton
+from subspace.optim.prior import Prior, scale_by_prior
 from subspace.options import option
 from subspace.spaces.base import AbstractSubspace
 from subspace.spaces.trajectory import TrajectorySubspace
@@ -40,20 +47,45 @@ class DLDR(SGD):
     momentum: int | float = momentum(0.9)
 
 
+METRICS = ("variance", "identity")
+
+
+def _metric() -> Any:
+    """The field of a method that can measure its steps by the trajectory."""
+    help = "Unit of steps along each direction: by the trajectory's variance there, or all alike."
+    return option("variance", help, choices=METRICS)
+
+
+def _prior(metric: str, space: AbstractSubspace) -> Prior | None:
+    """What is known of a subspace, where it is to be used."""
+    if metric == "variance" and isinstance(space, TrajectorySubspace):
+        return Prior(space.variances, space.length)
+    return None
+
+
 @register("psgd")
 @dataclass(frozen=True, kw_only=True)
-class PSGD(OnTrajectory):
+class PSGD(InDirections):
     """SGD in the principal directions of a trajectory."""
 
     schedule: ClassVar[type[Schedule]] = Decayed
     defaults: ClassVar = {"epochs": 40, "batch_size": 128, "milestones": (30, 50)}
+    presets: ClassVar = {"paper": {"metric": "identity"}}
 
+    metric: str = _metric()
     momentum: int | float = momentum(0.9)
+
+    @property
+    def rate_name(self) -> str:
+        return "psgd" if self.metric == "variance" else "psgd+identity"
 
     def build(
         self, target: AbstractSubspace, context: Context
     ) -> optax.GradientTransformationExtraArgs:
         inner = optax.sgd(context.learning_rate, self.momentum or None)
+        prior = _prior(self.metric, target)
+        if prior is not None:
+            inner = chain(scale_by_prior(prior), inner)
         return in_subspace(target, inner, exchange=context.exchange)
 
 
@@ -62,7 +94,7 @@ _SECOND_ORDER = {"epochs": 20, "batch_size": 1024}
 
 @register("pbfgs")
 @dataclass(frozen=True, kw_only=True)
-class PBFGS(OnTrajectory):
+class PBFGS(InDirections):
     """BFGS in the principal directions of a trajectory."""
 
     schedule: ClassVar[type[Schedule]] = Schedule
@@ -75,7 +107,7 @@ class PBFGS(OnTrajectory):
     initial: str = option(
         "variance",
         "First inverse Hessian: by the trajectory's variance along each direction, or identity.",
-        choices=("variance", "identity"),
+        choices=METRICS,
     )
     pairs: str = option(
         "paper",
@@ -89,16 +121,16 @@ class PBFGS(OnTrajectory):
     alpha: int | float = option(0.0, "Learning rate outside the subspace: P+BFGS.", least=0)
     momentum: int | float = momentum(0.9)  # outside the subspace, with alpha
 
+    def passes(self, directions: int) -> float:
+        return 6.0 if self.pairs == "shared" else 3.0
+
     def build(
         self, target: AbstractSubspace, context: Context
     ) -> optax.GradientTransformationExtraArgs:
-        prior = None
-        if self.initial == "variance" and isinstance(target, TrajectorySubspace):
-            prior = Prior(target.variances, target.length)
         direction = scale_by_bfgs(
             pairs=self.pairs,
             damping=self.damping,
-            prior=prior,
+            prior=_prior(self.initial, target),
             bounded=self.initial == "variance",
         )
         step = chain(direction, optax.scale(-1.0), backtracking(on_failure=self.on_failure))
@@ -110,7 +142,7 @@ class PBFGS(OnTrajectory):
 
 @register("newton")
 @dataclass(frozen=True, kw_only=True)
-class Newton(OnTrajectory):
+class Newton(InDirections):
     """Damped Newton steps in the principal directions of a trajectory."""
 
     schedule: ClassVar[type[Schedule]] = Schedule
@@ -119,13 +151,44 @@ class Newton(OnTrajectory):
     damping: int | float = option(
         1e-3, "Added to the Hessian, relative to its largest eigenvalue.", above=0
     )
+    metric: str = _metric()
+
+    def passes(self, directions: int) -> float:
+        return 3.0 + 6.0 * directions  # a product with the Hessian is as two gradients
 
     def build(
         self, target: AbstractSubspace, context: Context
     ) -> optax.GradientTransformationExtraArgs:
-        direction = scale_by_newton(damping=self.damping)
+        direction = scale_by_newton(damping=self.damping, prior=_prior(self.metric, target))
         step = chain(direction, optax.scale(-1.0), backtracking())
         return in_subspace(target, step, exchange=context.exchange)
+
+
+@register("twa")
+@dataclass(frozen=True, kw_only=True)
+class TWA(OnTrajectory):
+    """SGD on the coefficients of a weighted average of a trajectory's samples."""
+
+    schedule: ClassVar[type[Schedule]] = Decayed
+    defaults: ClassVar = {
+        "epochs": 10,
+        "batch_size": 128,
+        "schedule": "linear",
+        "weight_decay": 1e-5,
+        "tail": 0.5,
+        "start": "average",
+    }
+
+    momentum: int | float = momentum(0.9)
+
+    def space(self, samples: Any, params: PyTree, divided: bool = False) -> TrajectorySubspace:
+        return TrajectorySubspace.fit(samples, None, params, divided, centred=False)
+
+    def build(
+        self, target: AbstractSubspace, context: Context
+    ) -> optax.GradientTransformationExtraArgs:
+        inner = optax.sgd(context.learning_rate, self.momentum or None)
+        return in_subspace(target, inner, exchange=context.exchange)
 
 
 class PPlusBFGSState(NamedTuple):
@@ -183,6 +246,27 @@ def p_sgd(
     """
     check_rate(learning_rate)
     return _made(PSGD(**options), space, Context(learning_rate, exchange=exchange))
+
+
+@takes_fields_of(TWA)
+def twa(
+    space: AbstractSubspace,
+    learning_rate: optax.ScalarOrSchedule,
+    *,
+    exchange: AbstractExchange = Alone(),
+    **options: Any,
+) -> optax.GradientTransformationExtraArgs:
+    """Trainable weight averaging: SGD on the coefficients of an average (Li et al., ICLR 2023).
+
+    Args:
+        space: of ``TrajectorySubspace.fit(samples, None, params, centred=False)``; start at the
+            samples' average.
+        learning_rate: falling linearly to 0 in the paper.
+        exchange: how workers combine coordinates.
+        options: below.
+    """
+    check_rate(learning_rate)
+    return _made(TWA(**options), space, Context(learning_rate, exchange=exchange))
 
 
 @takes_fields_of(PBFGS, but=("alpha", "momentum"))

@@ -12,21 +12,10 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from subspace.errors import one_of
 from subspace.optim.arguments import told
+from subspace.optim.prior import Prior
 
 PAIRS = ("paper", "shared")
 _REACH = 1e4
-
-
-class Prior(NamedTuple):
-    """What is known of a subspace before the first step: a trajectory that went through it.
-
-    Attributes:
-        variances: of the trajectory along each of the d coordinates.
-        length: from its first to its last point.
-    """
-
-    variances: Float[Array, " d"]
-    length: Float[Array, ""]
 
 
 class BFGSState(NamedTuple):
@@ -54,9 +43,9 @@ def scale_by_bfgs(
 
     ``H ← Vᵀ H V + ρ s sᵀ`` with ``ρ = 1/(yᵀs)``, ``V = I - ρ y sᵀ`` (DLDR, P-BFGS), from ``H = I``
     or, where a ``prior`` knows the variance λ of a trajectory along each coordinate, from
-    ``H = κ diag(λ)``: SGD went far where the loss is flat, so λ tells how curvature differs between
-    coordinates, of which a pair corrects one direction at a time. κ makes the first step as long as
-    the trajectory, ``‖H g‖ = length``, and the line search comes back from there.
+    ``H = κ diag(λ)``, see `subspace.optim.prior.Prior.inverse_hessian`: a pair corrects it along
+    one direction at a time. The first step is as long as the trajectory, and the line search comes
+    back from there.
 
     O(d²) memory; for the small problems that `in_subspace` makes. Follow it with
     ``optax.scale(-1)`` and `subspace.optim.linesearch.backtracking`.
@@ -119,11 +108,7 @@ def _first(
         eye, size = jnp.eye(here.size, dtype=here.dtype), jnp.linalg.norm(gradient)
         reach = _REACH * jnp.maximum(1, jnp.linalg.norm(here))
         return jnp.where(bounded & (size > reach), reach / size, 1).astype(here.dtype) * eye
-    scale, length = (one.astype(gradient.dtype) for one in prior)
-    step = jnp.linalg.norm(scale * gradient)
-    gain = length / jnp.where(step > 0, step, 1)
-    told = (gain > 0) & jnp.isfinite(gain) & (step > 0)
-    return jnp.diag(jnp.where(told, gain * scale, 1))
+    return jnp.diag(prior.inverse_hessian(gradient))
 
 
 def _updated(

@@ -12,7 +12,10 @@ from subspace.store.circumstances import versions
 from subspace.train.running import PlacedPhase
 from subspace.train.trainer import Trainer
 
-_COUNTS = ("searches", "failed_searches", "refreshes", "kid_refreshes", "kis_refreshes")
+_COUNTS = (
+    *("ended", "averaged", "searches", "failed_searches"),
+    *("refreshes", "kid_refreshes", "kis_refreshes"),
+)
 _SPLITS = ("train", "validation", "test")
 _OF_LAST = ("basis", "compartments", "allocate", "momentum", "weight_decay")
 """Settings of the last phase that a summary names, None where they don't apply."""
@@ -27,8 +30,10 @@ def summarize(
     compared by first; for every one there are ``train_NAME``, a running mean over the last epoch,
     ``validation_NAME`` and ``test_NAME``, of the final parameters. ``best_validation_NAME`` is the
     best of the first one at the end of an epoch. ``examples_per_second`` counts training steps of
-    the last phase only, without compilation. Of a run of several phases the settings are the last
-    one's, and ``phases`` holds those of each, with its last figures.
+    the last phase only, without compilation. ``gradient_epochs`` is the cost of all training in
+    gradients over the training split, a forward pass being a third of one. Of a run of several
+    phases the settings are the last one's, and ``phases`` holds those of each, with its last
+    figures.
     """
     config, last = trainer.config, trainer.config.phases[-1]
     first = trainer.task.metrics[0]
@@ -65,7 +70,7 @@ def summarize(
 
 def _figures(trainer: Trainer) -> list[str]:
     found = [f"{split}_{metric.name}" for split in _SPLITS for metric in trainer.task.metrics]
-    return [*found, "seconds", "examples_per_second"]
+    return [*found, "gradient_epochs", "seconds", "examples_per_second"]
 
 
 def _phase(
@@ -74,7 +79,7 @@ def _phase(
     """What was set for a phase, and the figures of its last epoch."""
     phase = place.phase
     settings = {"method": phase.method.name, **phase.values}
-    ends = [record for record in records if record.get("epoch") == place.end_epoch]
+    ends = [record for record in records if record.get("phase") == place.index + 1][-1:]
     shown = (*_figures(trainer), *_COUNTS)
     found = {name: end[name] for end in ends for name in shown if name in end}
     if phase.method.needs_rows:

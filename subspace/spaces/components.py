@@ -1,8 +1,8 @@
 """Principal components of the samples of a trajectory, in blocks of columns.
 
-From the eigenvectors v of the Gram matrix ``W Wᵀ`` of the t centred samples (t×t, float64): rows
-``vᵀ W / σ``, in the samples' precision. Never makes a second copy of the samples, which may be a
-memory map larger than memory: it is read three times.
+From the eigenvectors v of the Gram matrix ``W Wᵀ`` (t×t, float64) of t samples, usually centred:
+rows ``vᵀ W / σ``, in the samples' precision. Never makes a second copy of the samples, which may
+be a memory map larger than memory: it is read three times.
 """
 
 from __future__ import annotations
@@ -40,38 +40,42 @@ class Components(NamedTuple):
 
 
 def principal_components(
-    samples: Float[np.ndarray, "t n"], dim: int | float, divided: bool
+    samples: Float[np.ndarray, "t n"], dim: int | float | None, divided: bool, centred: bool
 ) -> Components:
     """The principal directions of samples.
 
     Arguments and errors as `subspace.TrajectorySubspace.fit`'s.
     """
     count, size = samples.shape
-    if not (0 < dim < 1 or (dim == int(dim) and 1 <= dim <= count - 1)):
+    most = count - 1 if centred else count
+    if dim is not None and not (0 < dim < 1 or (dim == int(dim) and 1 <= dim <= most)):
         raise InvalidInput(
             "dim",
-            f"{dim} is neither from 1 to {count - 1}, which {count} samples allow, nor a "
+            f"{dim} is neither from 1 to {most}, which {count} samples allow, nor a "
             "fraction of the variance below 1; lower it or take more samples",
         )
     if divided:
         mine = _blocks(size)[jax.process_index() :: jax.process_count()]
-        gram = distributed.summed(_gram(samples, mine))
+        gram = distributed.summed(_gram(samples, mine, centred))
     else:
-        gram = _gram(samples, _blocks(size))
-    values, vectors = _principal(gram)
+        gram = _gram(samples, _blocks(size), centred)
+    values, vectors = _principal(gram, centred)
     ratio = values / values.sum()
-    if dim < 1:
+    if dim is None:
+        dim = len(values)
+    elif dim < 1:
         wanted = int(np.searchsorted(np.cumsum(ratio), dim) + 1)
         dim = min(wanted, len(values))
-    if dim > len(values):
+    elif dim > len(values):
         warnings.warn(
             f"the trajectory spans only {len(values)} directions, fewer than dim={dim}",
             stacklevel=3,
         )
     kept = slice(0, int(dim))
-    weights = _orthonormal(samples, vectors[:, kept] / np.sqrt(values[kept]))
+    weights = _orthonormal(samples, vectors[:, kept] / np.sqrt(values[kept]), centred)
     length = np.sqrt(max(gram[0, 0] + gram[-1, -1] - 2 * gram[0, -1], 0))
-    return Components(_combined(samples, weights), ratio, values[kept] / count, float(length))
+    rows = _combined(samples, weights, centred)
+    return Components(rows, ratio, values[kept] / count, float(length))
 
 
 def explained_variance_ratio(samples: Float[np.ndarray, "t n"]) -> Float[np.ndarray, " r"]:
@@ -80,7 +84,7 @@ def explained_variance_ratio(samples: Float[np.ndarray, "t n"]) -> Float[np.ndar
     Raises:
         InvalidInput: the samples are all equal.
     """
-    values, _ = _principal(_gram(samples, _blocks(samples.shape[1])))
+    values, _ = _principal(_gram(samples, _blocks(samples.shape[1]), True), True)
     return values / values.sum()
 
 
@@ -88,13 +92,14 @@ def _blocks(size: int) -> list[slice]:
     return [slice(start, min(start + _BLOCK, size)) for start in range(0, size, _BLOCK)]
 
 
-def _centred(
-    samples: Float[np.ndarray, "t n"], blocks: list[slice]
+def _parts(
+    samples: Float[np.ndarray, "t n"], blocks: list[slice], centred: bool
 ) -> Iterator[tuple[slice, Float[np.ndarray, "t b"]]]:
-    """Blocks of W, the samples less their mean, in float64."""
+    """Blocks of W, the samples or what they are more than their mean, in float64."""
     for block in blocks:
         part = samples[:, block].astype(np.float64)
-        part -= part.mean(axis=0)
+        if centred:
+            part -= part.mean(axis=0)
         yield block, part
         _let_go(samples)
 
@@ -110,46 +115,52 @@ def _let_go(array: np.ndarray) -> None:
         owner = owner.base
 
 
-def _gram(samples: Float[np.ndarray, "t n"], blocks: list[slice]) -> np.ndarray:
-    """``W Wᵀ`` of the centred samples, in float64, or some columns' part of it."""
+def _gram(samples: Float[np.ndarray, "t n"], blocks: list[slice], centred: bool) -> np.ndarray:
+    """``W Wᵀ``, in float64, or some columns' part of it."""
     gram = np.zeros((len(samples), len(samples)))
-    for _, part in _centred(samples, blocks):
+    for _, part in _parts(samples, blocks, centred):
         gram += part @ part.T
     return gram
 
 
-def _principal(gram: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _principal(gram: np.ndarray, centred: bool) -> tuple[np.ndarray, np.ndarray]:
     """Eigenvalues, decreasing, of the directions that there are, and their eigenvectors."""
     count = len(gram)
     if not np.isfinite(gram).all():
         raise InvalidInput(
             "samples", "hold numbers that are not finite; leave out those after training diverged"
         )
-    centre = np.eye(count) - 1 / count
-    values, vectors = np.linalg.eigh(centre @ gram @ centre)
+    if centred:
+        centre = np.eye(count) - 1 / count
+        gram = centre @ gram @ centre
+    values, vectors = np.linalg.eigh(gram)
     values, vectors = values[::-1], vectors[:, ::-1]
     # what is smaller is rounding of the sums; t centred samples span t - 1 directions at most
     there = values > max(values[0], np.finfo(np.float64).tiny) * 1e-12
-    there[count - 1] = False
+    there[count - 1] &= not centred
     if not there.any():
         raise InvalidInput("samples", "are all equal; record them while the parameters move")
     return values[there], vectors[:, there]
 
 
-def _orthonormal(samples: Float[np.ndarray, "t n"], weights: np.ndarray) -> np.ndarray:
+def _orthonormal(
+    samples: Float[np.ndarray, "t n"], weights: np.ndarray, centred: bool
+) -> np.ndarray:
     """Weights whose rows ``weightsᵀ W`` are orthonormal in float64, by a Cholesky factor."""
     # eigenvectors are exact to rounding of the largest eigenvalue, rows divided by a small σ aren't
     gram = np.zeros((weights.shape[1], weights.shape[1]))
-    for _, part in _centred(samples, _blocks(samples.shape[1])):
+    for _, part in _parts(samples, _blocks(samples.shape[1]), centred):
         rows = weights.T @ part
         gram += rows @ rows.T
     return weights @ np.linalg.inv(np.linalg.cholesky(gram)).T
 
 
-def _combined(samples: Float[np.ndarray, "t n"], weights: np.ndarray) -> Float[np.ndarray, "d n"]:
-    """``weightsᵀ W`` of the centred samples, in their precision."""
+def _combined(
+    samples: Float[np.ndarray, "t n"], weights: np.ndarray, centred: bool
+) -> Float[np.ndarray, "d n"]:
+    """``weightsᵀ W``, in the samples' precision."""
     rows = _aligned((weights.shape[1], samples.shape[1]), samples.dtype)
-    for block, part in _centred(samples, _blocks(samples.shape[1])):
+    for block, part in _parts(samples, _blocks(samples.shape[1]), centred):
         rows[:, block] = weights.T @ part
     return rows
 

@@ -47,9 +47,10 @@ class TrajectorySubspace(AbstractSubspace):
     def fit(
         cls,
         samples: Num[np.ndarray | Array, "t n"],
-        dim: int | float,
+        dim: int | float | None,
         params: PyTree,
         divided: bool = False,
+        centred: bool = True,
     ) -> TrajectorySubspace:
         """Principal component analysis of samples, centred on their mean.
 
@@ -58,13 +59,16 @@ class TrajectorySubspace(AbstractSubspace):
         Args:
             samples: a flattened copy of the parameters in each row, in `Partition.split`'s order.
             dim: how many directions, or the fraction of the variance that they must explain, as
-                a float below 1.
+                a float below 1; None for all that there are.
             params: the parameters, or their `jax.ShapeDtypeStruct`s.
             divided: the processes of a run share the work on the Gram matrix, t² D
                 multiplications; each holds all samples and must call this.
+            centred: about the samples' mean; else about 0, so that all ``dim=None`` directions span
+                every weighted sum of the samples, as a Gram-Schmidt process does.
 
         Raises:
-            InvalidInput: ``dim`` is not positive or exceeds t - 1, or the shapes don't fit.
+            InvalidInput: ``dim`` is not positive or exceeds t - 1, or if not centred t; the shapes
+                don't fit.
         """
         samples = _checked(samples)
         partition = divide(params, lambda path, leaf: _NAME)
@@ -77,7 +81,7 @@ class TrajectorySubspace(AbstractSubspace):
             )
         if not jnp.issubdtype(samples.dtype, jnp.floating):
             samples = samples.astype(np.float32)  # rows are of the samples' type
-        found = principal_components(samples, dim, divided)
+        found = principal_components(samples, dim, divided, centred)
         numbers = (found.ratio, found.variances, found.length)
         ratio, variances, length = (jnp.asarray(one, jnp.float32) for one in numbers)
         rows, shards = jax.device_put(found.rows), Shards.of(jax.tree.leaves(params))

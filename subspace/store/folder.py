@@ -247,6 +247,10 @@ def resume_config(stored: RunConfig, given: dict[str, Any]) -> RunConfig:
             raise InvalidInput(name, f"the run to resume has {have}, not {value}; leave it out")
         changes[name] = value
     if "epochs" in changes:
+        shape = first.shaped_by_epochs
+        if shape is not None:
+            have = f"the {shape} of the run to resume ends after {first.epochs}"
+            raise InvalidInput("epochs", f"{have}; go on from the finished run with --from")
         schedule = replace(first.schedule, epochs=changes.pop("epochs"))
         changes["phases"] = (replace(first, schedule=schedule),)
     return replace(stored, **changes)

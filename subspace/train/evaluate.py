@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 import jax
@@ -49,16 +50,19 @@ class Evaluator:
         """
         if not jax.tree.leaves(model_state):
             return model_state
-        measure = make_statistics_step(self._task, self._static, self._mesh)
         inputs = split.inputs
         size = min(_BATCH, len(inputs)) // self._mesh.size * self._mesh.size
         starts = range(0, len(inputs) - size + 1, size)
         total: Any = None
         for start in starts:
             (batch,) = self._divided(inputs[start : start + size])
-            found = measure(params, model_state, batch)
+            found = self._measure(params, model_state, batch)
             total = found if total is None else jax.tree.map(lambda a, b: a + b, total, found)
         return jax.tree.map(lambda x: x / np.float32(len(starts)), total)
+
+    @cached_property
+    def _measure(self) -> Callable[..., PyTree]:
+        return make_statistics_step(self._task, self._static, self._mesh)
 
     def _divided(self, *arrays: np.ndarray) -> tuple[jax.Array, ...]:
         """Each array's rows divided among the devices."""

@@ -12,14 +12,15 @@ from jaxtyping import Array, Bool, PyTree
 
 from subspace import distributed
 from subspace.data.stream import Feed
-from subspace.natural.scale_by_curvature import trace
-from subspace.optim.linesearch import search_counts
+from subspace.optim.averaging import average
 from subspace.store.checkpoint import Checkpoints
 from subspace.store.folder import RunFolder
 from subspace.store.weights import Weights
 from subspace.train.callbacks import Callback, Diverged, Progress, Stopped
 from subspace.train.clock import Clock
+from subspace.train.epochs import Epochs
 from subspace.train.evaluate import mean_metrics
+from subspace.train.flat import is_flat, steps_between_looks
 from subspace.train.mesh import for_workers
 from subspace.train.recorders import Recorder, Step, recorders_of, sample_file
 from subspace.train.remarks import remarks
@@ -42,6 +43,7 @@ class Loop:
     Attributes:
         records: of the epochs of this process.
         done: steps, counted through the phases: ``state.step``, without asking the device.
+        looks: held-out losses within the phase, of one that ends once they are flat.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Loop:
         self.checkpoints = checkpoints
         self.records: list[dict[str, Any]] = []
         self.done = 0
+        self.looks: list[float] = []
         self.saved: int | None = None
         self.running: RunningPhase
         self.state: TrainState
@@ -62,6 +65,7 @@ class Loop:
         self.clock = Clock()
         self._began = time.perf_counter()
         self._feed = Feed(*trainer.dataset.train, trainer.placed)
+        self._epochs = Epochs(trainer, folder)
 
     @property
     def seconds(self) -> float:
@@ -76,6 +80,7 @@ class Loop:
         weights = self.running.start or weights
         state = self.trainer.first_state(self.running, weights, self.trainer.mesh.size)
         self.state = self.trainer.placed(state)
+        self.done, self.looks = self.running.place.first_step, []  # the one before may end sooner
         for recorder in self.recorders:
             recorder.begin(self.state)
 
@@ -89,6 +94,7 @@ class Loop:
         state, meta, damaged = self.checkpoints.restore(self._template)
         self.state = self.trainer.placed(for_workers(state, self.trainer.mesh.size))
         self.done = self.saved = int(meta["step"])
+        self.looks = meta["looks"]
         self._began -= meta["seconds"]
         self.clock.seconds, self.clock.examples = meta["train_seconds"], meta["train_examples"]
         for recorder in self.recorders:
@@ -140,7 +146,7 @@ class Loop:
     def results(self) -> dict[str, Any]:
         """What the run has come to so far."""
         dimensions = self.running.dimensions(self.state.params)
-        figures = self._figures("test") | {"dimensions": dimensions}
+        figures = self._epochs.figures(self.state, "test") | {"dimensions": dimensions}
         distributed.wait_for_all("the last record is written")
         last = (self.folder.records() or self.records or [{"step": self.done}])[-1]
         return last | figures | {"seconds": self.seconds}
@@ -150,10 +156,12 @@ class Loop:
         place, config = self.running.place, self.trainer.config
         begun = (self.done - place.first_step) // place.steps
         for epoch in range(place.first_epoch + begun, place.end_epoch):
+            if is_flat(self.looks):  # and was when it was stopped
+                break
             self._epoch(epoch)
-            last = epoch + 1 == place.end_epoch
-            recalibrated = last and self._recalibrate()
-            record = self._record(epoch) | ({"recalibrated": True} if recalibrated else {})
+            last = epoch + 1 == place.end_epoch or is_flat(self.looks)
+            done = self._complete() if last else {}
+            record = self._record(epoch, last) | done
             if last:
                 self._warn(record)
             self.state = self.state._replace(
@@ -171,14 +179,25 @@ class Loop:
         for remark in remarks(record, before[-1] if before else None):
             self.callback.on_warning(remark)
 
-    def _recalibrate(self) -> bool:
-        """Averages batch norm's statistics over the training split, where that is due."""
-        due = self.running.place.recalibrates(self.trainer.config.recalibrate_bn)
-        if not due or not jax.tree.leaves(self.state.model_state):
-            return False
-        state = self.trainer.placed(self.trainer.recalibrated(self.state))
-        self.state = self.state._replace(model_state=state)
-        return True
+    def _complete(self) -> dict[str, Any]:
+        """Ends a phase at its average, and with statistics of its weights; what was done of it."""
+        done: dict[str, Any] = {"ended": "flat"} if is_flat(self.looks) else {}
+        mean = average(self.state.opt_state)
+        if mean is not None:
+            self.state = self.state._replace(params=jax.tree.map(jnp.copy, mean))
+            done["averaged"] = self.running.phase.values["average"]
+        if self._lags:
+            state = self.trainer.placed(self.trainer.recalibrated(self.state))
+            self.state = self.state._replace(model_state=state)
+            done["recalibrated"] = True
+        return done
+
+    @property
+    def _lags(self) -> bool:
+        """Whether batch norm's running statistics won't be those of the phase's last weights."""
+        asked = self.trainer.config.recalibrate_bn
+        has_any = bool(jax.tree.leaves(self.state.model_state))
+        return has_any and self.running.place.recalibrates(asked)
 
     def _epoch(self, epoch: int) -> None:
         """Trains from wherever the epoch stands to its end."""
@@ -188,10 +207,11 @@ class Loop:
         if self._compiled:
             self.clock.start()
         end = place.first_step + (epoch + 1 - place.first_epoch) * place.steps
-        while self.done < end:
+        while self.done < end and not is_flat(self.looks):
             if self.callback.should_stop() or distributed.all_stop_at(self.done):
                 self._interrupt()
             self._step()
+            self._look()
             if time.perf_counter() - logged > _LOG_SECONDS:
                 self._tell(epoch, place.steps - (end - self.done))
                 logged = time.perf_counter()
@@ -218,6 +238,21 @@ class Loop:
         for recorder in self.recorders:
             recorder.after(step, self.state)
 
+    def _look(self) -> None:
+        """At the held-out loss, in a phase that ends once it is flat."""
+        place, held_out = self.running.place, self.trainer.dataset.validation
+        if not place.phase.schedule.until_flat:
+            return
+        every = steps_between_looks(len(held_out.targets), place.phase.batch_size)
+        if (self.done - place.first_step) % every:
+            return
+        jax.block_until_ready(self.state)
+        self.clock.stop()
+        measured = bool(jax.tree.leaves(self.state.model_state)) and place.phase.on_trajectory
+        self.looks.append(self.trainer.held_out_loss(self.state, measured))
+        self._check(self.looks[-1])
+        self.clock.start()
+
     def _tell(self, epoch: int, step: int) -> None:
         figures = mean_metrics(self.trainer.task, [self.state.meters])
         # of several processes the others look at other times, and would wait for this one
@@ -226,32 +261,11 @@ class Loop:
         steps, rate = self.running.place.steps, self.clock.rate
         self.callback.on_progress(Progress(epoch, step, steps, figures, rate))
 
-    def _record(self, epoch: int) -> dict[str, Any]:
-        place = self.running.place
-        figures = mean_metrics(self.trainer.task, [self.state.meters])
-        self._check(figures["loss"])
-        record: dict[str, Any] = {
-            "epoch": epoch + 1,
-            "phase": place.index + 1,
-            "method": place.phase.method.name,
-            "step": self.done,
-        }
-        record |= {f"train_{name}": value for name, value in figures.items()}
-        if len(self.trainer.dataset.validation.targets):
-            record |= self._figures("validation")
-            self._check(record["validation_loss"])
-        if self.done == place.end_step < self.trainer.phases[-1].end_step:
-            record |= self._figures("test")
-        counts = search_counts(self.state.opt_state)
-        if counts is not None:  # since the phase began
-            record |= {"searches": int(counts.searches), "failed_searches": int(counts.failures)}
-            record |= {"failing": int(counts.failing)} if counts.failing else {}
-        record |= trace(self.state.opt_state)
+    def _record(self, epoch: int, last: bool) -> dict[str, Any]:
+        record = self._epochs.of(self.running, self.state, self.done, epoch, last)
+        self._check(record["train_loss"])
+        self._check(record.get("validation_loss", 0.0))
         return record | {"seconds": self.seconds, "examples_per_second": self.clock.rate}
-
-    def _figures(self, split: str) -> dict[str, float]:
-        found = self.trainer.evaluate(self.state, getattr(self.trainer.dataset, split))
-        return {f"{split}_{name}": value for name, value in found.items()}
 
     def _check(self, loss: float) -> None:
         if not math.isfinite(loss):
@@ -271,6 +285,7 @@ class Loop:
             "seconds": self.seconds,
             "train_seconds": self.clock.seconds,
             "train_examples": self.clock.examples,
+            "looks": self.looks,
         }
         self.checkpoints.save(self.done, self.state, meta)
         self.saved = self.done

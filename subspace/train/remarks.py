@@ -17,9 +17,14 @@ def remarks(end: Mapping[str, Any], before: Mapping[str, Any] | None) -> Iterato
             f"{method} stood still: its last {failing} line searches found no lower loss; use a "
             "larger --batch-size, or another method from here on"
         )
-    if before is not None and end["train_loss"] > _TIMES * before["train_loss"] + _MORE:
+    if before is None:
+        return
+    # a training loss is the mean of an epoch, and that of a short phase is of how it began
+    held_out = "validation_loss" in end and "validation_loss" in before
+    split = "validation" if held_out else "training"
+    now, then = (one["validation_loss" if held_out else "train_loss"] for one in (end, before))
+    if now > _TIMES * then + _MORE:
         yield (
-            f"{method} ended with a training loss of {end['train_loss']:.4g}, and "
-            f"{before['method']} before it with {before['train_loss']:.4g}; give it more epochs or "
-            "another learning rate, or leave it out"
+            f"{method} ended with a {split} loss of {now:.4g}, and {before['method']} before it "
+            f"with {then:.4g}; give it more epochs or another learning rate, or leave it out"
         )

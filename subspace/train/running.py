@@ -13,7 +13,6 @@ from jaxtyping import PyTree
 
 from subspace.config.phase import Phase
 from subspace.methods import Method
-from subspace.methods.base import OnTrajectory
 from subspace.optim.in_subspace import coordinates
 from subspace.store.weights import Weights
 from subspace.train.mesh import for_workers
@@ -63,12 +62,14 @@ class PlacedPhase:
         Unless asked for or not, where a method on a trajectory left the weights that they were of
         for others, and had too few steps for them to follow.
         """
-        if "dim" not in self.phase.values:
+        if self.phase.values.get("average") is not None:
+            return asked is not False
+        if not ("dim" in self.phase.values or self.phase.on_trajectory):
             return False
         if asked is not None:
             return asked
         short = self.end_step - self.first_step < _SETTLED
-        return short and isinstance(self.phase.method, OnTrajectory)
+        return short and self.phase.on_trajectory
 
 
 def placed(phases: Sequence[Phase], examples: int) -> tuple[PlacedPhase, ...]:
@@ -108,6 +109,14 @@ class RunningPhase:
     def dimensions(self, params: PyTree) -> int:
         """d: coordinates that a step changes; D for a method without a subspace."""
         return dimensions(self.phase.method, self.optimizer, params)
+
+    def gradient_epochs(self, steps: int, trials: int, examples: int, directions: int) -> float:
+        """What so many steps, and trials of line searches, cost.
+
+        In gradients over all of so many training examples; a forward pass is a third of one.
+        """
+        passes = self.phase.method.passes(directions) * steps + trials
+        return passes * self.phase.batch_size / (3 * examples)
 
     def state(self, weights: Weights, workers: int, meters: Meters) -> TrainState:
         """The state before the phase's first step; a copy, as steps donate it."""

@@ -15,12 +15,11 @@ from jaxtyping import Float
 
 from subspace import models
 from subspace.config.phase import Phase
-from subspace.config.run import RunConfig, check_dim
+from subspace.config.run import RunConfig, check_samples
 from subspace.data.dataset import Dataset, Split
 from subspace.errors import InvalidInput, in_phase
 from subspace.methods import OnTrajectory
 from subspace.optim.exchange import AbstractExchange
-from subspace.spaces.trajectory import TrajectorySubspace
 from subspace.store.weights import TakenOver, Weights
 from subspace.tasks import TASKS, AbstractTask
 from subspace.train.evaluate import Evaluator
@@ -115,9 +114,9 @@ class Trainer:
     def _check_samples(self, place: PlacedPhase) -> None:
         sampling = self.config.sampled_by(place.index)
         if sampling is not None:
-            check_dim(place.phase, self.phases[sampling].samples)
+            check_samples(place.phase, self.phases[sampling].samples)
         elif self.source_rows is not None:
-            check_dim(place.phase, len(self.source_rows))
+            check_samples(place.phase, len(self.source_rows))
             samples = self.source_rows[:, : self.parameters]
             if all(np.array_equal(row, samples[0]) for row in samples):
                 raise InvalidInput(
@@ -150,14 +149,12 @@ class Trainer:
         if isinstance(place.phase.method, OnTrajectory):
             rows = self.source_rows if rows is None else rows
             assert rows is not None
-            with in_phase(index, place.phase.method.name):
-                target = TrajectorySubspace.fit(
-                    rows[:, : self.parameters],
-                    place.phase.method.dim,
-                    self.weights.params,
-                    divided=True,
-                )
-            start = self._start(place.phase.method.start, rows)
+            method = place.phase.method
+            rows = rows[len(rows) - method.counted(len(rows)) :]
+            with in_phase(index, method.name):
+                params = self.weights.params
+                target = method.space(rows[:, : self.parameters], params, divided=True)
+            start = self._start(method.start, rows)
         optimizer = self.optimizer(place, target, self.exchange(place.phase))
         plan = self.plan(place, optimizer)
         return RunningPhase(place, optimizer, make_train_step(plan), make_gradient(plan), start)
@@ -202,7 +199,11 @@ class Trainer:
         if start == "here":
             return None
         _, unravel = ravel_pytree(self.weights)
-        return unravel(jnp.asarray(rows[0 if start == "first" else -1], jnp.float32))
+        if start == "average":
+            row = rows.mean(axis=0, dtype=np.float64)
+        else:
+            row = rows[0 if start == "first" else -1]
+        return unravel(jnp.asarray(row, jnp.float32))
 
     def model(self, weights: Weights | TrainState) -> Any:
         """The model with these weights."""
@@ -226,6 +227,22 @@ class Trainer:
     def evaluate(self, weights: Weights | TrainState, split: Split) -> dict[str, float]:
         """The mean of the task's metrics over a whole split; NaN for an empty one."""
         return self._evaluator(weights.params, weights.model_state, split)
+
+    def held_out_loss(self, weights: Weights | TrainState, measured: bool) -> float:
+        """The mean loss over the validation split.
+
+        Args:
+            weights: of the model.
+            measured: batch statistics are those of as many training examples, as the running ones
+                lag behind.
+        """
+        train, held_out = self.dataset.train, self.dataset.validation
+        state = weights.model_state
+        if measured:
+            count = len(held_out.targets)
+            part = train._replace(inputs=train.inputs[:count], targets=train.targets[:count])
+            state = self.placed(self._evaluator.statistics(weights.params, state, part))
+        return self._evaluator(weights.params, state, held_out)["loss"]
 
     def recalibrated(self, weights: Weights | TrainState) -> Any:
         """The model's state with batch statistics averaged over the training split."""

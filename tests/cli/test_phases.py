@@ -358,3 +358,85 @@ def test_half_samples_take_half_the_space_and_can_be_resumed(cli: Cli, tmp_path:
     result = cli("run", "psgd", *given)
     assert result.exit_code == 0, result.output
     assert (tmp_path / "b" / "trajectory-0.f16").read_bytes() == file.read_bytes()
+
+
+FLAT = (
+    {"method": "dldr", "epochs": 2, "batch_size": 256},
+    {"method": "pbfgs", "dim": 1, "epochs": 30, "batch_size": 256, "until_flat": True},
+    {"method": "psgd", "dim": 1, "epochs": 30, "batch_size": 256, "until_flat": True},
+)
+
+
+@pytest.fixture(scope="session")
+def flat(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose last two phases end as soon as the held-out loss is flat; not to be changed."""
+    folder = RunFolder(tmp_path_factory.mktemp("runs") / "flat")
+    run.execute(RunConfig.resolve(FLAT[0], FLAT[1:]), folder)
+    return folder.path
+
+
+def test_a_phase_ends_once_the_held_out_loss_is_flat(flat: Path, cli: Cli):
+    second, third = (
+        [one for one in RunFolder(flat).records() if one["phase"] == phase] for phase in (2, 3)
+    )
+    assert second[-1]["ended"] == third[-1]["ended"] == "flat"
+    assert 3 <= second[-1]["step"] - 10 < 150
+    assert second[0]["epoch"] == 3
+    assert third[0]["epoch"] == 33  # where it would be if the one before it had gone on
+    summary = RunFolder(flat).summary()
+    assert summary["phases"][1]["ended"] == "flat"
+    assert summary["phases"][1]["test_accuracy"] > 0.5
+    result = cli("run", "--out", flat, "--resume")
+    assert result.exit_code == 0, result.output
+    assert RunFolder(flat).summary()["steps"] == summary["steps"]
+
+
+@pytest.mark.parametrize("step", [4, 11, 12, 15])
+def test_and_where_it_is_stopped_in_between_at_the_same_step(flat: Path, tmp_path: Path, step: int):
+    folder, config = RunFolder(tmp_path / "run"), RunFolder(flat).read_config()
+    asked = iter(range(400))
+    with pytest.raises(Stopped):
+        run.execute(config, folder, callback=Callback(should_stop=lambda: next(asked) == step))
+    run.execute(config, folder, resume=True)
+    assert_same_run(folder.path, flat)
+
+
+def test_cost_is_counted_in_gradients_over_the_training_split(three: Path):
+    costs = [record["gradient_epochs"] for record in RunFolder(three).records()]
+    examples = 1293  # of 1,437 that are not held out
+    assert costs[:3] == pytest.approx([n * 5 * 256 / examples for n in (1, 2, 3)])
+    searches = [costs[i] - costs[i - 1] for i in (3, 4)]
+    least = 3 * 400 / examples * (1 + 1 / 3)  # a gradient, and a trial or more
+    assert all(cost >= least * 0.99 for cost in searches)
+    assert costs[5] - costs[4] == pytest.approx(5 * 256 / examples)
+    assert RunFolder(three).summary()["gradient_epochs"] == costs[5]
+
+
+def test_twa_starts_at_the_average_of_the_newest_samples(sampled: Path, cli: Cli):
+    given = ("--from", sampled, "--epochs", 1, "--batch-size", 256, "--lr", 1e-30)
+    result = cli("run", "twa", *given, "--tail", 2, "--out", "twa")
+    assert result.exit_code == 0, result.output
+    config = RunFolder(sampled).read_config()
+    arrays, trainer = final_arrays(Path("twa")), Trainer(config, run.load(config))
+    flat = [arrays[name].ravel() for name in arrays if name.startswith("params.")]
+    expected = samples(sampled)[-2:].mean(axis=0)
+    np.testing.assert_allclose(
+        np.sort(np.concatenate(flat)), np.sort(expected[: trainer.parameters]), atol=1e-6
+    )
+    assert RunFolder(Path("twa")).summary()["dimensions"] == 2
+    check(cli("run", "twa", "--from", sampled, "--tail", 1), "--tail: twa needs", "1 count")
+    check(cli("run", "psgd", "--from", sampled, "--tail", 2, "--dim", 2), "--dim: ", "2 count")
+
+
+@pytest.mark.parametrize("kind", ["swa", "ema"])
+def test_a_run_ends_at_its_average_and_the_next_phase_begins_there(kind: str, cli: Cli):
+    given = ("--epochs", 4, "--batch-size", 256, "--sample-every", "epoch", "--out")
+    result = cli("run", "sgd", "--average", kind, *given, kind, "--then", "sgd:epochs=1,lr=1e-30")
+    assert result.exit_code == 0, result.output
+    records = RunFolder(Path(kind)).records()
+    assert [one.get("averaged") for one in records] == [None, None, None, kind, None]
+    assert records[4]["validation_loss"] == pytest.approx(records[3]["validation_loss"], rel=1e-4)
+    arrays = final_arrays(Path(kind))
+    flat = np.concatenate([arrays[name].ravel() for name in arrays if name.startswith("params.")])
+    swa = samples(Path(kind))[3:5].mean(axis=0)
+    assert np.allclose(np.sort(flat), np.sort(swa), atol=1e-5) == (kind == "swa")
