@@ -24,6 +24,7 @@ _COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "d": ("dimensions", count),
     "lr": ("learning_rate", number),
     "epochs": ("epochs", count),
+    "gradient epochs": ("gradient_epochs", seconds),
 }
 _LAST: dict[str, tuple[str, Callable[[Any], str]]] = {
     "seconds": ("seconds", seconds),

@@ -38,7 +38,7 @@ def registries(monkeypatch, tmp_path):
     "name",
     [
         *("your_own_basis.md", "your_own_model_and_data.md", "your_own_method.md"),
-        *("from_python.md", "sharded.md"),
+        *("from_python.md", "sharded.md", "dldr.md"),
     ],
 )
 def test_a_page(name: str, capsys, monkeypatch):

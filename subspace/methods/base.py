@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -219,7 +220,7 @@ class OnTrajectory(Method):
         """How many of so many samples count."""
         if self.tail is None:
             return samples
-        return min(samples, int(self.tail if self.tail >= 1 else max(1, self.tail * samples)))
+        return min(samples, math.ceil(self.tail if self.tail >= 1 else self.tail * samples))
 
     def least_samples(self) -> int:
         """How many have to count."""

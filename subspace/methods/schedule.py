@@ -133,10 +133,12 @@ class Rated(Schedule):
     def _falling(self, steps: int) -> optax.ScalarOrSchedule:
         assert self.learning_rate is not None
         total = min(self.epochs * steps, _MOST)
-        if self.schedule == "cosine":
-            return optax.cosine_decay_schedule(self.learning_rate, total)
-        if self.schedule == "linear":
-            return optax.linear_schedule(self.learning_rate, 0.0, total)
+        if self.schedule != "constant":
+            if self.schedule == "cosine":
+                falls = optax.cosine_decay_schedule(self.learning_rate, total)
+            else:
+                falls = optax.linear_schedule(self.learning_rate, 0.0, total)
+            return lambda count: falls(jnp.asarray(count, jnp.float32))
         if not self.milestones:  # a resumed run may have more epochs and has to have no count
             return self.learning_rate
         drops = jnp.asarray([min(epoch * steps, _MOST) for epoch in self.milestones], jnp.int32)

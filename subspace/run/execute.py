@@ -285,7 +285,7 @@ def compare(folders: list[RunFolder], plot: Path | None = None) -> list[dict[str
     if plot is not None:
         curves = [(folder.path.name, _recorded(folder)) for folder in folders]
         try:
-            plot_curves(plot, curves, _shared(summaries))
+            plot_curves(plot, curves, _shared(summaries), by_cost=True)
         except OSError as error:
             raise InvalidInput("plot", f"can't write {plot}: {error.strerror}") from None
     return summaries

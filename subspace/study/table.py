@@ -118,7 +118,7 @@ def rows(
     metric = metric_of(results)
     unit = f" {metric.unit}" if metric.unit else ""
     header = ["model", "dataset", "variant", "d", "lr", "paper %"]
-    header += [*(f"{split}{unit}" for split in _SPLITS), "n"]
+    header += [*(f"{split}{unit}" for split in _SPLITS), "gradient epochs", "n"]
     lines = []
     for (model, dataset, variant), group in grouped(results).items():
         theirs = published.get((model, images_of(dataset), variant), "–")
@@ -126,7 +126,8 @@ def rows(
         line = [model, dataset, variant, _number(first.get("dimensions"))]
         line += [_number(first.get("learning_rate")), theirs.replace("±", " ± ")]
         line += [MeanStd.of(group, f"{split}_{metric.name}").text(metric) for split in _SPLITS]
-        line += [str(len(group))]
+        cost = MeanStd.of(group, "gradient_epochs")
+        line += [f"{cost.mean:,.1f}" if cost.n else "–", str(len(group))]
         line += [MeanStd.of(group, name).plain() for name in measures]
         lines.append(line)
     return header + [name.replace("_", " ") for name in measures], lines

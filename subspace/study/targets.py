@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from subspace.study import published
+from subspace.study import averages, published
 from subspace.study.target import Plan, Target, Variant
 
 _ALL = ("mnist", "fashion_mnist", "cifar10")
@@ -17,7 +17,6 @@ _FRACTIONS = {10: 7833, 25: 3133, 50: 1567, 100: 783}
 _LEAVES: dict[str, Any] = {"compartments": "leaf", "allocate": "proportional"}
 _RATES_BY_DIM = {10: 2.0**-1, 100: 2.0**-2, 1000: 2.0**-3, 10_000: 2.0**-5}
 _SWITCHES = (1, 2, 5, 10, 25, 50, 75)
-_NOISE = (0.0, 0.2, 0.4)
 
 
 def _table1(plan: Plan, model: str, dataset: str) -> Sequence[Variant]:
@@ -74,34 +73,6 @@ def _hybrid(plan: Plan, model: str, dataset: str) -> Sequence[Variant]:
             then = {"method": second, "epochs": plan.epochs - epochs}
             given = {"method": first, "epochs": epochs}
             rows.append(Variant(f"{first} {epochs} → {second}", given, [then], x=epochs))
-    return rows
-
-
-def _chart(plan: Plan) -> dict[str, Any]:
-    """P-SGD on the trajectory of the plan's epochs."""
-    return {"method": "psgd", "dim": min(15, plan.epochs), "epochs": 2 if plan.quick else 40}
-
-
-def _dldr(plan: Plan, model: str, dataset: str) -> Sequence[Variant]:
-    chart = _chart(plan)
-    total = plan.epochs + chart["epochs"]
-    drops = (total // 2, 3 * total // 4)
-    return [
-        Variant("dldr → psgd", {"method": "dldr"}, [chart]),
-        Variant("sgd", {"method": "dldr", "epochs": total, "milestones": drops}),
-    ]
-
-
-def _label_noise(plan: Plan, model: str, dataset: str) -> Sequence[Variant]:
-    rows = []
-    for noise in _NOISE:
-        shared = {"label_noise": noise}
-        rows += [
-            Variant(f"{method} c={noise:g}", shared | {"method": method}, x=noise)
-            for method in ("sgd", "rbd")
-        ]
-        given = shared | {"method": "dldr"}
-        rows.append(Variant(f"dldr → psgd c={noise:g}", given, [_chart(plan)], x=noise))
     return rows
 
 
@@ -186,17 +157,26 @@ TARGETS: dict[str, Target] = {
             "dldr",
             "DLDR, ResNet-8 in 15 directions",
             "SGD in the principal directions of a trajectory, beside SGD of as many epochs",
-            _dldr,
+            averages.dldr,
             **_RESNET,
             epochs=30,
             published=published.DLDR,
             quick={"epochs": 6},
         ),
         Target(
+            "averages",
+            "DLDR and TWA beside SWA, EMA and a cosine schedule",
+            "P-SGD, P-BFGS and TWA on a trajectory, and their rivals at equal cost",
+            averages.rivals,
+            **_RESNET,
+            epochs=30,
+            quick={"epochs": 6},
+        ),
+        Target(
             "label-noise",
             "DLDR, wrong labels",
-            "SGD, RBD and P-SGD where a fraction c of the labels is wrong",
-            _label_noise,
+            "what is made of a trajectory, SGD and RBD where a fraction c of the labels is wrong",
+            averages.label_noise,
             **_RESNET,
             epochs=30,
             x_label="fraction of wrong labels",

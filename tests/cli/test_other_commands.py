@@ -56,7 +56,8 @@ def test_compare(cli: Cli, straight: Path):
     result = cli("compare", straight, straight, "--plot", "both.png")
     assert result.exit_code == 0, result.output
     header, *rows, wrote = result.stdout.splitlines()
-    words = "run method model dataset D d lr epochs train validation test seconds examples/s"
+    words = "run method model dataset D d lr epochs gradient epochs train validation test"
+    words += " seconds examples/s"
     assert header.split() == words.split()
     row = [str(straight), "rbd", "fc", "digits", "9,610", "20", "0.5", "3"]
     assert [line.split()[:8] for line in rows] == [row, row]
