@@ -85,7 +85,7 @@ def test_schedules():
 
 @pytest.mark.parametrize("shape", [{"schedule": "cosine"}, {"average": "swa"}, {"average": "ema"}])
 def test_what_is_made_for_a_length_keeps_it(shape: dict[str, str]):
-    config = RunConfig.resolve({"method": "dldr", "milestones": (), **shape})
+    config = RunConfig.resolve({"method": "dldr", **shape})
     with pytest.raises(InvalidInput, match="ends after 30"):
         resume_config(config, {"epochs": 31})
     assert resume_config(config, {"epochs": 30}) == config
@@ -110,6 +110,13 @@ def test_what_does_not_go_together(given: dict[str, Any], said: str):
     with pytest.raises(InvalidInput) as caught:
         phase(**{"method": "sgd", **given})
     assert str(caught.value).startswith(said), caught.value
+
+
+def test_a_schedule_takes_the_place_of_default_milestones():
+    assert phase(method="dldr").values["milestones"]
+    assert phase(method="dldr", schedule="cosine").values["milestones"] == ()
+    with pytest.raises(InvalidInput, match="milestones"):
+        phase(method="dldr", schedule="cosine", milestones=(3,))
 
 
 def test_flat_is_two_looks_in_a_row_that_are_no_better():

@@ -53,6 +53,8 @@ class Phase:
         if "start" in known:
             usual["start"] = start
         usual |= {**method.defaults, **preset}
+        if given.get("schedule", "constant") != "constant":
+            usual.pop("milestones", None)  # those of a constant schedule
         phase = cls.of(method, usual | given)
         return phase.with_rate(model, dataset)
 
