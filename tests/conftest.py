@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import signal
 import tempfile
 
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # else this is a worker, which shares it
@@ -14,6 +15,9 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # else this is a worker, whic
 
 # A quarter faster to compile; in every process, as programs made otherwise differ in last bits.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which nohup ignores, in subprocesses too
 
 import jax
 import pytest
