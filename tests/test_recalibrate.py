@@ -60,3 +60,16 @@ def test_it_is_due_after_a_short_phase_on_a_trajectory_and_where_asked_for(
     first = {"method": "dldr", "model": "resnet8"}
     config = RunConfig.resolve(first, [{"method": method, "epochs": epochs, "batch_size": 100}])
     assert placed(config.phases, examples=1000)[1].recalibrates(asked) is due
+
+
+def test_a_look_at_the_held_out_loss_measures_statistics_where_the_running_ones_lag(
+    trainer: Trainer,
+):
+    far = jax.tree.map(lambda x: x + np.float32(100), trainer.weights.model_state)
+    weights = trainer.weights._replace(model_state=far)
+    measured = trainer.held_out_loss(weights, measured=True)
+    assert measured == trainer.held_out_loss(trainer.weights, measured=True)
+    assert measured != trainer.held_out_loss(weights, measured=False)
+    whole = trainer.weights._replace(model_state=trainer.recalibrated(weights))
+    # as many training examples as are held out, which here are all
+    assert measured == pytest.approx(trainer.held_out_loss(whole, measured=False), rel=1e-6)

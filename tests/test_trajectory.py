@@ -100,10 +100,8 @@ def test_bad_input_is_named(samples, dim, words):
         TrajectorySubspace.fit(samples, dim, PARAMS)
 
 
-def test_p_sgd_converges_in_the_subspace():
-    space = TrajectorySubspace.fit(walk(), 4, PARAMS)
-    optimizer = p_sgd(space, 0.1)
-    target = jax.tree.map(lambda leaf: leaf + 1, PARAMS)
+def descended(optimizer, params, target, steps):
+    """The parameters after steps down half the squared distance to a target."""
 
     @jax.jit
     def step(params, state):
@@ -111,9 +109,16 @@ def test_p_sgd_converges_in_the_subspace():
         updates, state = optimizer.update(grads, state, params)
         return jax.tree.map(jnp.add, params, updates), state
 
-    params, state = PARAMS, optimizer.init(PARAMS)
-    for _ in range(150):
+    state = optimizer.init(params)
+    for _ in range(steps):
         params, state = step(params, state)
+    return params
+
+
+def test_p_sgd_converges_in_the_subspace():
+    space = TrajectorySubspace.fit(walk(), 4, PARAMS)
+    target = jax.tree.map(lambda leaf: leaf + 1, PARAMS)
+    params = descended(p_sgd(space, 0.1), PARAMS, target, 150)
     gap = jax.tree.map(jnp.subtract, params, target)
     np.testing.assert_allclose(space.project(gap)["trajectory"], 0, atol=1e-2)
 
@@ -170,18 +175,8 @@ def test_twa_trains_the_coefficients_of_an_average():
     samples = walk(6)
     space = TrajectorySubspace.fit(samples, None, PARAMS, centred=False)
     start = partition(samples.mean(axis=0))
-    optimizer = twa(space, 0.3)
     wanted = partition(np.asarray([0.5, 0, 0, 0, 1.0, 0.5]) @ samples)
-
-    @jax.jit
-    def step(params, state):
-        grads = jax.tree.map(jnp.subtract, params, wanted)
-        updates, state = optimizer.update(grads, state, params)
-        return jax.tree.map(jnp.add, params, updates), state
-
-    params, state = start, optimizer.init(start)
-    for _ in range(200):
-        params, state = step(params, state)
+    params = descended(twa(space, 0.3), start, wanted, 200)
     for have, want in zip(jax.tree.leaves(params), jax.tree.leaves(wanted), strict=True):
         np.testing.assert_allclose(have, want, atol=1e-3)
     flat = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(params)]).astype(np.float64)

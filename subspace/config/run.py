@@ -152,11 +152,8 @@ class RunConfig:
         for i, phase in enumerate(self.phases):
             with in_phase(i, phase.method.name):
                 self._check_trajectory(i, phase)
-                if phase.schedule.until_flat and not self.validation:
-                    raise InvalidInput("until_flat", "needs held-out examples; set validation")
-                if phase.schedule.until_flat and phase.logs_coordinates:
-                    reason = "a phase that logs coordinates runs to its end; leave one out"
-                    raise InvalidInput("until_flat", reason)
+                if phase.schedule.until_flat:
+                    self._check_until_flat(phase)
 
     @classmethod
     def resolve(
@@ -209,6 +206,13 @@ class RunConfig:
         """The phase on whose samples phase ``index`` builds; None for those of the source."""
         before = [i for i in range(index) if self.phases[i].samples_trajectory]
         return before[-1] if before else None
+
+    def _check_until_flat(self, phase: Phase) -> None:
+        if not self.validation:
+            raise InvalidInput("until_flat", "needs held-out examples; set validation")
+        if phase.logs_coordinates:
+            reason = "a phase that logs coordinates runs to its end; leave one out"
+            raise InvalidInput("until_flat", reason)
 
     def _check_trajectory(self, index: int, phase: Phase) -> None:
         if not phase.on_trajectory:

@@ -63,6 +63,16 @@ def _prior(metric: str, space: AbstractSubspace) -> Prior | None:
     return None
 
 
+def _sgd(
+    space: AbstractSubspace, context: Context, decay: int | float, prior: Prior | None = None
+) -> optax.GradientTransformationExtraArgs:
+    """SGD in a subspace, measured by a trajectory where there is a prior."""
+    inner = optax.sgd(context.learning_rate, decay or None)
+    if prior is not None:
+        inner = chain(scale_by_prior(prior), inner)
+    return in_subspace(space, inner, exchange=context.exchange)
+
+
 @register("psgd")
 @dataclass(frozen=True, kw_only=True)
 class PSGD(InDirections):
@@ -82,11 +92,7 @@ class PSGD(InDirections):
     def build(
         self, target: AbstractSubspace, context: Context
     ) -> optax.GradientTransformationExtraArgs:
-        inner = optax.sgd(context.learning_rate, self.momentum or None)
-        prior = _prior(self.metric, target)
-        if prior is not None:
-            inner = chain(scale_by_prior(prior), inner)
-        return in_subspace(target, inner, exchange=context.exchange)
+        return _sgd(target, context, self.momentum, _prior(self.metric, target))
 
 
 _SECOND_ORDER = {"epochs": 20, "batch_size": 1024}
@@ -187,8 +193,7 @@ class TWA(OnTrajectory):
     def build(
         self, target: AbstractSubspace, context: Context
     ) -> optax.GradientTransformationExtraArgs:
-        inner = optax.sgd(context.learning_rate, self.momentum or None)
-        return in_subspace(target, inner, exchange=context.exchange)
+        return _sgd(target, context, self.momentum)
 
 
 class PPlusBFGSState(NamedTuple):

@@ -23,6 +23,7 @@ class Epochs:
 
     def __init__(self, trainer: Trainer, folder: RunFolder):
         self._trainer, self._folder = trainer, folder
+        self._known: dict[int, tuple[float, int]] = {}
 
     def of(
         self, running: RunningPhase, state: TrainState, done: int, epoch: int, last: bool
@@ -66,8 +67,14 @@ class Epochs:
     def _cost(self, running: RunningPhase, state: TrainState, done: int, trials: int) -> float:
         """What all phases so far have cost, see `RunningPhase.gradient_epochs`."""
         place, examples = running.place, len(self._trainer.dataset.train.targets)
-        earlier = [one for one in self._folder.records() if one["phase"] <= place.index]
-        before = earlier[-1].get("gradient_epochs", 0.0) if earlier else 0.0
-        directions = running.dimensions(state.params)
+        if place.index not in self._known:  # once a phase: it reads all records
+            directions = running.dimensions(state.params)
+            self._known[place.index] = self._cost_before(place.index), directions
+        before, directions = self._known[place.index]
         steps = done - place.first_step
         return before + running.gradient_epochs(steps, trials, examples, directions)
+
+    def _cost_before(self, index: int) -> float:
+        """What the phases before one have cost."""
+        earlier = [one for one in self._folder.records() if one["phase"] <= index]
+        return earlier[-1].get("gradient_epochs", 0.0) if earlier else 0.0

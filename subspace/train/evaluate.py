@@ -43,16 +43,20 @@ class Evaluator:
         ]
         return mean_metrics(self._task, totals)
 
-    def statistics(self, params: PyTree, model_state: PyTree, split: Split) -> PyTree:
+    def statistics(
+        self, params: PyTree, model_state: PyTree, split: Split, most: int | None = None
+    ) -> PyTree:
         """The model's state with batch statistics averaged over a split.
 
-        The mean over batches, not augmented, at fixed parameters.
+        The mean over batches, not augmented, at fixed parameters; of the first ``most`` examples.
         """
         if not jax.tree.leaves(model_state):
             return model_state
-        inputs = split.inputs
-        size = min(_BATCH, len(inputs)) // self._mesh.size * self._mesh.size
-        starts = range(0, len(inputs) - size + 1, size)
+        inputs, count = split.inputs, len(split.inputs)
+        if most is not None:
+            count = min(count, max(most, self._mesh.size))
+        size = min(_BATCH, count) // self._mesh.size * self._mesh.size
+        starts = range(0, count - size + 1, size)
         total: Any = None
         for start in starts:
             (batch,) = self._divided(inputs[start : start + size])

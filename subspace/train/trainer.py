@@ -239,9 +239,8 @@ class Trainer:
         train, held_out = self.dataset.train, self.dataset.validation
         state = weights.model_state
         if measured:
-            count = len(held_out.targets)
-            part = train._replace(inputs=train.inputs[:count], targets=train.targets[:count])
-            state = self.placed(self._evaluator.statistics(weights.params, state, part))
+            most = len(held_out.targets)
+            state = self.placed(self._evaluator.statistics(weights.params, state, train, most))
         return self._evaluator(weights.params, state, held_out)["loss"]
 
     def recalibrated(self, weights: Weights | TrainState) -> Any:
