@@ -20,6 +20,9 @@ def export(
     whole: Annotated[
         bool, typer.Option("--whole", help="All parameters, as --init-from takes them.")
     ] = False,
+    numbers: Annotated[
+        str, typer.Option(help="How coordinates are kept: float32, bfloat16 or int8.")
+    ] = "float32",
     step: Annotated[
         int | None,
         options.whole(
@@ -34,7 +37,9 @@ def export(
     from subspace.run import export as library
     from subspace.store.folder import RunFolder
 
-    made = library.export(RunFolder(run), out, whole=whole, step=step, data_dir=absolute(data_dir))
+    made = library.export(
+        RunFolder(run), out, whole=whole, numbers=numbers, step=step, data_dir=absolute(data_dir)
+    )
     if json:
         print_json(made)
         return
@@ -50,10 +55,10 @@ def apply(
     file: Annotated[Path, typer.Argument(help="From subspace export.")],
     out: Out,
     base: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            help="The run or .safetensors file that the run began with. Default: where it was, or "
-            "what the seed initialises."
+            help="The run, .safetensors file or package:NAME that the run began with. Default: "
+            "where it was, or what the seed initialises."
         ),
     ] = None,
     json: options.Json = False,

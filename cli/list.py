@@ -88,7 +88,7 @@ def _models() -> None:
     rows = (
         ("", name, f"{size(name, (32, 32, 3), 100):,}", entry.source, entry.description)
         for name, entry in MODELS.items()
-        if entry.takes != "tokens"
+        if entry.takes in ("images", "any")
     )
     print_table(console, ["", "model", "D", "arXiv", "what it is"], rows, left=2)
 

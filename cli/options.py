@@ -138,8 +138,11 @@ def _read(given: Mapping[str, Any], fields: Mapping[str, Declared]) -> dict[str,
     found = {name: value for name, value in given.items() if value is not None}
     for name, text in found.items():
         if name in fields and isinstance(text, str):
-            field = fields[name].get(method) if method else None  # pyright: ignore
-            found[name] = read(field or field_of(name, fields[name]), text)
+            declared = fields[name]
+            if method is None or not declared:
+                found[name] = read(field_of(name, declared), text)
+            elif method in declared:  # else the text stays, for the library to say so
+                found[name] = read(declared[method], text)
     return found
 
 

@@ -24,14 +24,18 @@ from subspace.optim.estimators import AbstractEstimator, Backprop, Evolution
 from subspace.optim.exchange import AbstractExchange, Alone, Gather, Mean
 from subspace.optim.in_subspace import SubspaceState, in_subspace
 from subspace.spaces.base import AbstractSubspace, Coords
+from subspace.spaces.curved import CurvedSubspace
+from subspace.spaces.factored import FactoredSubspace
 from subspace.spaces.joint import JointSubspace
 from subspace.spaces.partition import Partition
 from subspace.spaces.random import RandomSubspace
 from subspace.spaces.recent import RecentSubspace
+from subspace.spaces.scaled import ScaledSubspace
 from subspace.spaces.trajectory import TrajectorySubspace
 from subspace.train.callbacks import Callback, Diverged, Progress
 
 # isort: split
+from subspace.run.adapter import Adapter, load_adapter, load_pretrained
 from subspace.run.api import Result, train  # last: the name is a function's, and a package's
 
 __version__ = "0.1.0"
@@ -45,6 +49,7 @@ __all__ = [
     "AbstractProbe",
     "AbstractRowBasis",
     "AbstractSubspace",
+    "Adapter",
     "Alone",
     "Backprop",
     "BernoulliPaper",
@@ -52,8 +57,10 @@ __all__ = [
     "Coordinate",
     "Coords",
     "CountSketch",
+    "CurvedSubspace",
     "Diverged",
     "Evolution",
+    "FactoredSubspace",
     "Gather",
     "Hadamard",
     "InvalidInput",
@@ -66,6 +73,7 @@ __all__ = [
     "RandomSubspace",
     "RecentSubspace",
     "Result",
+    "ScaledSubspace",
     "Sparse",
     "SubspaceState",
     "TrajectorySubspace",
@@ -75,6 +83,8 @@ __all__ = [
     "hylo",
     "in_subspace",
     "kfac",
+    "load_adapter",
+    "load_pretrained",
     "methods",
     "models",
     "nes",

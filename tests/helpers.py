@@ -30,6 +30,11 @@ def image_feature(shape: tuple[int | None, ...], dtype: str = "uint8") -> dict[s
     }
 
 
+def text_feature() -> dict[str, Any]:
+    """The ``features.json`` entry of a text."""
+    return {"pythonClassName": f"{_FEATURES}text_feature.Text", "text": {}}
+
+
 def label_feature(classes: int) -> dict[str, Any]:
     """The ``features.json`` entry of a class label."""
     return {
@@ -52,7 +57,8 @@ def write_tfds(
     Args:
         directory: the ``data_dir``; made if absent.
         name: of the dataset, possibly ``name/config``.
-        splits: images ``uint8 (N, H, W, C)`` with C 1 or 3, and labels ``(N,)``, by split.
+        splits: images ``uint8 (N, H, W, C)`` with C 1 or 3, or texts ``(N,)``, and labels ``(N,)``,
+            by split.
         version: of the dataset.
         features: overrides or adds entries of ``features.json``; an entry that is ``None`` goes.
         file_format: what ``dataset_info.json`` claims; the records are array_record regardless.
@@ -65,9 +71,10 @@ def write_tfds(
     base = name.split("/")[0]
     for split, (images, labels) in splits.items():
         _write_records(folder / f"{base}-{split}.{file_format}-00000-of-00001", images, labels)
-    shape = next(iter(splits.values()))[0][0].shape
+    first = next(iter(splits.values()))[0]
     classes = max(int(labels.max()) for _, labels in splits.values()) + 1
-    held = {"image": image_feature(shape), "label": label_feature(classes), **(features or {})}
+    what = {"text": text_feature()} if first.ndim == 1 else {"image": image_feature(first[0].shape)}
+    held = {**what, "label": label_feature(classes), **(features or {})}
     (folder / "features.json").write_text(json.dumps(_features_dict(held)))
     info = {
         "name": base,
@@ -108,10 +115,13 @@ def _write_records(path: Path, images: np.ndarray, labels: np.ndarray) -> None:
 
     writer = ArrayRecordWriter(str(path), "group_size:1")
     for image, label in zip(images, labels, strict=True):
-        png = io.BytesIO()
-        Image.fromarray(image[:, :, 0] if image.shape[-1] == 1 else image).save(png, "PNG")
         example = tf_example_pb2.Example()  # pyright: ignore[reportAttributeAccessIssue]
-        example.features.feature["image"].bytes_list.value.append(png.getvalue())
+        if isinstance(image, str):
+            example.features.feature["text"].bytes_list.value.append(image.encode())
+        else:
+            png = io.BytesIO()
+            Image.fromarray(image[:, :, 0] if image.shape[-1] == 1 else image).save(png, "PNG")
+            example.features.feature["image"].bytes_list.value.append(png.getvalue())
         example.features.feature["label"].int64_list.value.append(int(label))
         writer.write(example.SerializeToString())
     writer.close()

@@ -148,10 +148,11 @@ class Phase:
             context = context._replace(
                 learning_rate=schedule.rates(steps), milestones=schedule.milestones
             )
+        decay = schedule.weight_decay if isinstance(schedule, Decayed) else 0.0
+        if self.method.decouples:
+            return self.method.build(target, context._replace(weight_decay=decay))
         step = self.method.build(target, context)
-        if not (isinstance(schedule, Decayed) and schedule.weight_decay):
-            return step
-        return chain(optax.add_decayed_weights(schedule.weight_decay), step)
+        return chain(optax.add_decayed_weights(decay), step) if decay else step
 
     def to_json(self) -> dict[str, Any]:
         return as_json(self.method) | values_of(self.schedule)

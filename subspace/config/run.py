@@ -7,10 +7,13 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from subspace import pretrained
 from subspace.config.phase import Phase
+from subspace.data.tokenize import BYTES
 from subspace.errors import InvalidInput, in_phase, lookup
 from subspace.methods import OnTrajectory, rates
 from subspace.models import MODELS
+from subspace.models.bert import POOLINGS
 from subspace.options import check, fields_of, option, path, values_of
 from subspace.tasks import TASKS
 
@@ -18,6 +21,10 @@ MAY_CHANGE = frozenset({"epochs", "checkpoint_every", "data_dir"})
 """Fields in which a resumed run may differ from the one it continues."""
 
 _TASK, _TRAINING, _OUTPUT = "What to train", "Training", "Run folder"
+
+
+def _tokenizer(text: str) -> str:
+    return text if text == BYTES else pretrained.named(text)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +46,8 @@ class RunConfig:
     )
     dataset: str = option(
         "digits",
-        "digits, a set of TensorFlow Datasets, folder:DIR, npz:FILE, or file:PATH of text.",
+        "digits, a set of TensorFlow Datasets, folder:DIR, npz:FILE, text:DIR of texts and labels, "
+        "or file:PATH of text.",
         panel=_TASK,
     )
     data_dir: str | None = option(
@@ -55,9 +63,32 @@ class RunConfig:
         "fc, cnn, resnet8, vit, ...; `subspace list models` has all.",
         panel=_TASK,
         choices=lambda: MODELS,
-        shown="fc; decoder for text",
+        shown="fc; bert for texts, decoder for a text",
+    )
+    architecture: str | None = option(
+        None,
+        "A pretrained model, DIR or package:NAME, whose sizes the model takes; not its weights.",
+        panel=_TASK,
+        read=pretrained.named,
+        shown="that of --init-from",
+    )
+    pooling: str | None = option(
+        None,
+        "What the head of bert sees: the mean of all tokens, or cls, the first one.",
+        panel=_TASK,
+        choices=POOLINGS,
+        shown="as the pretrained model has it, else mean",
     )
     context: int = option(64, "Tokens of text that a model sees at a time.", panel=_TASK, least=1)
+    tokenizer: str = option(
+        "bytes",
+        "What makes tokens of texts: bytes, or DIR or package:NAME with a tokenizer.json.",
+        panel=_TASK,
+        read=_tokenizer,
+        shown="bytes; that of a pretrained model",
+    )
+    text_column: str = option("text", "Column of the texts, of text:DIR.", panel=_TASK)
+    label_column: str = option("label", "Column of their labels, of text:DIR.", panel=_TASK)
     stream: bool = option(False, "Read images from disk when they are needed.", panel=_TASK)
     image_size: int | None = option(
         None,
@@ -69,9 +100,19 @@ class RunConfig:
     )
     init_from: str | None = option(
         None,
-        "Weights to begin with: a finished run, or a .safetensors file.",
+        "Weights to begin with: a finished run, a .safetensors file, ours or PyTorch's, or a "
+        "pretrained model, DIR or package:NAME.",
         panel=_TASK,
-        read=path,
+        read=pretrained.named,
+        shown="none",
+    )
+    new_head: bool = option(
+        False, "Start the last layer afresh, where other classes are to be told apart.", panel=_TASK
+    )
+    freeze: str | None = option(
+        None,
+        "Parameters to leave as they are, by name: patterns between commas, such as embeddings.*.",
+        panel=_TASK,
         shown="none",
     )
     source: str | None = option(
@@ -145,6 +186,10 @@ class RunConfig:
             raise InvalidInput("augment", f"{self.task} has no augmentation; leave it out")
         if self.image_size and not (self.stream or self.dataset.startswith("folder:")):
             raise InvalidInput("image_size", "goes with stream, or a folder; leave it out")
+        if self.task != "text":
+            _check_no_text(self)
+        if self.new_head and self.init_from is None:
+            raise InvalidInput("new_head", "goes with init_from; leave it out")
         if self.init_from is not None and self.source is not None:
             raise InvalidInput("init_from", "the run goes on from another one; leave one out")
         if isinstance(self.epochs_before, bool) or self.epochs_before < 0:
@@ -185,6 +230,10 @@ class RunConfig:
             start = "first" if phases[-1].samples_trajectory else "here"
         return replace(config, phases=tuple(phases))
 
+    def by_itself(self) -> RunConfig:
+        """The same run as if it began with fresh weights: to be filled by others."""
+        return replace(self, source=None, init_from=None, new_head=False)
+
     @property
     def epochs(self) -> int:
         """Of all phases together."""
@@ -199,7 +248,7 @@ class RunConfig:
     def data_name(self) -> str:
         """The dataset's name for files and titles: of a file of your own that without its path."""
         scheme, colon, rest = self.dataset.partition(":")
-        own = colon and scheme in ("folder", "npz", "file")
+        own = colon and scheme in ("folder", "npz", "file", "text")
         return Path(rest).stem if own else self.dataset
 
     def sampled_by(self, index: int) -> int | None:
@@ -248,14 +297,36 @@ class RunConfig:
 
 def _usual(given: Mapping[str, Any]) -> dict[str, Any]:
     """What a run's task says of model, dataset and augmentation."""
-    name = given.get("task", "images")
+    texts = str(given.get("dataset", "")).startswith("text:")
+    name = given.get("task", "text" if texts else "images")
     task = lookup("task", name, TASKS)
     dataset = given.get("dataset", task.dataset)
     if dataset is None:
-        what = "file:PATH" if name == "language" else "npz:FILE"
+        what = {"language": "file:PATH", "text": "text:DIR"}.get(name, "npz:FILE")
         raise InvalidInput("dataset", f"say which {name} is to be trained on, such as {what}")
     augment = task.augments and rates.augment(dataset)
-    return {"model": task.model, "dataset": dataset, "augment": augment}
+    usual = {"task": name, "model": task.model, "dataset": dataset, "augment": augment}
+    return usual | (_pretrained(given) if name == "text" else {})
+
+
+def _pretrained(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The pretrained model whose sizes, and tokenizer, a run takes by default."""
+    start = given.get("init_from")
+    found = given.get("architecture") or (
+        start if pretrained.folder_of(start, "init_from") is not None else None
+    )
+    if found is None:
+        return {}
+    has = (pretrained.model_in(found, "architecture") / pretrained.TOKENIZER).is_file()
+    return {"architecture": found} | ({"tokenizer": found} if has else {})
+
+
+def _check_no_text(config: RunConfig) -> None:
+    """Raises InvalidInput if a field of texts is given with another task."""
+    known = fields_of(RunConfig)
+    for name in ("architecture", "pooling", "tokenizer", "text_column", "label_column"):
+        if getattr(config, name) != known[name].default:
+            raise InvalidInput(name, "goes with --dataset text:DIR; leave it out")
 
 
 SHARED = frozenset(fields_of(RunConfig)) | {"epochs_before"}

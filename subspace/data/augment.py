@@ -7,9 +7,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float32, Int32, Key, UInt8, UInt32
 
 _COLOUR = 3  # channels
+_MEANS, _DEVIATIONS = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's channels
 
 
-def prepare(images: UInt8[Array, "batch h w c"]) -> Float32[Array, "batch h w c"]:
+def prepare(
+    images: UInt8[Array, "batch h w c"], imagenet: bool = False
+) -> Float32[Array, "batch h w c"]:
     """Pixels as a network takes them, without randomness.
 
     Divides by 255; a colour image (3 channels) is then standardised on its own,
@@ -17,6 +20,8 @@ def prepare(images: UInt8[Array, "batch h w c"]) -> Float32[Array, "batch h w c"
 
     Args:
         images: 0 to 255, or of floats, which stay as they are.
+        imagenet: standardise colours by the means and deviations of ImageNet's channels instead, as
+            networks trained elsewhere have it.
 
     Returns:
         Grayscale in [0, 1]; colour with mean 0 and standard deviation 1 (0 for a flat image).
@@ -24,11 +29,16 @@ def prepare(images: UInt8[Array, "batch h w c"]) -> Float32[Array, "batch h w c"
     if jnp.issubdtype(images.dtype, jnp.floating):
         return images
     scaled = images.astype(jnp.float32) / 255
-    return _standardise(scaled) if images.shape[-1] == _COLOUR else scaled
+    if images.shape[-1] != _COLOUR:
+        return scaled
+    if imagenet:
+        means, deviations = (jnp.asarray(x, jnp.float32) for x in (_MEANS, _DEVIATIONS))
+        return (scaled - means[None, None, None]) / deviations[None, None, None]
+    return _standardise(scaled)
 
 
 def augment(
-    images: UInt8[Array, "batch h w c"], keys: Key[Array, " batch"]
+    images: UInt8[Array, "batch h w c"], keys: Key[Array, " batch"], imagenet: bool = False
 ) -> Float32[Array, "batch h w c"]:
     """Randomly changed pixels to train on.
 
@@ -43,6 +53,7 @@ def augment(
     Args:
         images: 0 to 255.
         keys: one typed key an image, e.g. ``jax.random.split(key, batch)``.
+        imagenet: as for `prepare`.
 
     Returns:
         As many images of the same shape.
@@ -52,7 +63,8 @@ def augment(
     cropped = _crop(images, bits[:, 0])
     if images.shape[-1] == _COLOUR:
         heads = (bits[:, 1] >> jnp.uint32(31)).astype(bool)
-        return prepare(jnp.where(heads[:, None, None, None], cropped[:, :, ::-1], cropped))
+        mirrored = jnp.where(heads[:, None, None, None], cropped[:, :, ::-1], cropped)
+        return prepare(mirrored, imagenet)
     brightness = (bits[:, 1] >> jnp.uint32(8)).astype(jnp.float32) * 2.0**-24 - 0.5
     return prepare(cropped) + brightness[:, None, None, None]
 

@@ -78,6 +78,22 @@ def cached_labels(
     return labels
 
 
+def cached_rows(
+    key: tuple[str, ...], size: int, below: int, make: Callable[[], np.ndarray]
+) -> np.ndarray:
+    """Token ids, int32 (size, longest) from 0 to ``below - 1``, kept as `cached` keeps images."""
+    path = _file(key, "ids")
+
+    def stored() -> tuple[np.ndarray]:
+        rows = _mapped(path, np.int32, (size, None))
+        if rows.min() < 0 or rows.max() >= below:
+            raise ValueError("ids out of range")
+        return (rows,)
+
+    (rows,) = _kept((path,), stored, lambda: (make(),))
+    return rows
+
+
 def _file(key: tuple[str, ...], what: str) -> Path:
     *folders, last = (re.sub(r"[^\w.-]", "_", part) for part in key)
     return cache_root().joinpath("datasets", *folders) / f"{last}-{what}.npy"
@@ -105,12 +121,16 @@ def _labels(path: Path, size: int, classes: int) -> np.ndarray:
     return labels
 
 
-def _mapped(path: Path, dtype: type, shape: tuple[int, ...]) -> np.ndarray:
+def _mapped(path: Path, dtype: type, shape: tuple[int | None, ...]) -> np.ndarray:
+    """An array of such a type and shape, of which None may be any size."""
     kept = files.read(_digest_of(path), "cache", most=64).decode(errors="replace")
     if files.size_of(path, "cache") and kept != _sha256(path):
         raise ValueError(f"{path.name} isn't what was written")
     array = np.lib.format.open_memmap(path, mode="r")
-    if array.dtype != dtype or array.shape != shape:
+    fits = len(array.shape) == len(shape) and all(
+        want in (None, have) for want, have in zip(shape, array.shape, strict=True)
+    )
+    if array.dtype != dtype or not fits:
         raise ValueError(f"{path.name} holds {array.dtype} {array.shape}")
     return array
 

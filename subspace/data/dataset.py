@@ -22,6 +22,7 @@ _SUGGESTED: dict[str, str] = {
     "folder:DIR": "your images, a folder for each class, in DIR or in DIR/train and DIR/test",
     "npz:FILE": "your arrays: x_train, y_train, x_test, y_test, or x and y",
     "file:PATH": "your text, for --task language",
+    "text:DIR": "your texts and labels: train, validation and test as .tsv, .csv or .jsonl",
 }
 _DIGITS_TEST = 360
 MOST_CLASSES = 1 << 20
@@ -61,6 +62,8 @@ class Wanted(NamedTuple):
 
     Attributes:
         context: tokens of text that a model sees at a time.
+        tokenizer: ``"bytes"``, or a folder or package that has one.
+        text_column, label_column: of files of texts.
     """
 
     name: str
@@ -70,6 +73,9 @@ class Wanted(NamedTuple):
     stream: bool = False
     image_size: int | None = None
     context: int = 64
+    tokenizer: str = "bytes"
+    text_column: str = "text"
+    label_column: str = "label"
 
     def path(self, scheme: str) -> str | None:
         """What follows ``scheme:`` in the name; None if it is no such name."""
@@ -88,6 +94,7 @@ class Dataset:
         train: what is left of the training examples after ``validation`` is taken out.
         validation: held out of the training examples; possibly empty, ``(0, ...)``.
         test: the test examples.
+        vocabulary: of inputs that are token ids, which are below it; None of others.
     """
 
     name: str
@@ -96,6 +103,7 @@ class Dataset:
     train: Split
     validation: Split
     test: Split
+    vocabulary: int | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -59,6 +59,12 @@ class PreparedDataset:
         return cached(key, shape, self.classes, lambda: _decode(self, part, size))
 
 
+def check_name(name: str) -> None:
+    """Raises InvalidInput unless it is such as TFDS gives."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise InvalidInput("dataset", f"{name!r} isn't a name; use name[/config][:version]")
+
+
 def open_source(name: str, data_dir: str | None, image_size: int | None = None) -> PreparedDataset:
     """Find a dataset in ``data_dir``, or in TFDS's own directory, downloading it if missing there.
 
@@ -74,8 +80,7 @@ def open_source(name: str, data_dir: str | None, image_size: int | None = None) 
         InvalidInput: if there is no such dataset, directory or network, or the dataset isn't
             image classification with ``uint8`` images of one size.
     """
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise InvalidInput("dataset", f"{name!r} isn't a name; use name[/config][:version]")
+    check_name(name)
     root = None if data_dir is None else directory(data_dir)
     builder = on_disk(name, root)
     if builder is None:

@@ -40,6 +40,7 @@ class Context(NamedTuple):
         steps: of an epoch.
         milestones: epochs after which the learning rate drops.
         epochs: of the phase.
+        weight_decay: of a method that decouples it from the gradient; 0 for others.
     """
 
     learning_rate: Any = None
@@ -49,6 +50,7 @@ class Context(NamedTuple):
     steps: int = 1
     milestones: tuple[int, ...] = ()
     epochs: int = 1
+    weight_decay: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +91,11 @@ class Method(ABC):
     def rate_name(self) -> str:
         """Under which name default learning rates are looked up."""
         return self.name
+
+    @property
+    def decouples(self) -> bool:
+        """Whether it applies weight decay itself, instead of seeing it in the gradient."""
+        return False
 
     def due(self, step: int) -> bool | None:
         """Of a method with work that not every step does: whether this step of a phase does it.

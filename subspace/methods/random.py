@@ -12,6 +12,7 @@ from subspace.basis import BASES, DEFAULT
 from subspace.basis.base import AbstractBasis
 from subspace.errors import InvalidInput
 from subspace.methods.base import Context, Exchanging, Method, register, takes_fields_of
+from subspace.methods.optimized import Optimized
 from subspace.methods.schedule import Rated, Schedule, momentum
 from subspace.optim.arguments import check_exchange, check_rate, for_the_tree_of_init
 from subspace.optim.averaging import AVERAGES, averaged
@@ -19,13 +20,16 @@ from subspace.optim.estimators import SHAPING, Evolution
 from subspace.optim.exchange import AbstractExchange, Alone
 from subspace.optim.in_subspace import chain, in_subspace
 from subspace.optim.rbd_law import scale_by_rbd_law
-from subspace.options import option
+from subspace.options import fields_of, option
+from subspace.spaces.adapter import RANK
 from subspace.spaces.allocate import ALLOCATIONS, allocate
 from subspace.spaces.allotment import SCALES
 from subspace.spaces.base import AbstractSubspace
+from subspace.spaces.factored import FactoredSubspace
 from subspace.spaces.partition import Label, Partition, divide
 from subspace.spaces.random import DIM, RandomSubspace
 from subspace.spaces.recent import MOST_RECENT, RecentSubspace
+from subspace.spaces.scaled import ScaledSubspace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,28 +43,80 @@ class InCompartments(Method):
     allocate: str = option("same", "Dimensions of each compartment.", choices=tuple(ALLOCATIONS))
 
 
+SPACES: dict[str, str | None] = {
+    "whole": None,
+    "layer": None,
+    "factored": "factors",
+    "xs": "cores",
+}
+"""Where a random subspace lies: of those in an adapter, what its numbers are."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class InRandomSubspace(InCompartments, Exchanging):
     """A method in a random subspace, see `subspace.RandomSubspace`."""
 
+    space: str = option(
+        "whole",
+        "Where it lies: whole, in all parameters; layer, with a scale for each layer (SAID); "
+        "factored, in low-rank factors of chosen matrices; xs, between their singular vectors.",
+        choices=tuple(SPACES),
+    )
     basis: str | AbstractBasis = option(
         DEFAULT,
         "Kind of random directions; `subspace list bases` describes them.",
         choices=lambda: BASES,
     )
     scale: str = option("unit", "Length of the directions: unit, or paper.", choices=SCALES)
+    rank: int = option(RANK, "Of the factors, or cores, of a matrix.", least=1, most=2**15)
+    targets: str | None = option(
+        None,
+        "Matrices to factor, by name: patterns between commas, such as *query*,*value*.",
+        shown="queries and values, or all",
+    )
+    direct: str | None = option(
+        None,
+        "Parameters beside them that are changed number by number, by name.",
+        shown="head.*, or the last layer",
+    )
 
-    def space(self, params: PyTree, seed: int | Array, redraw_every: int | None) -> RandomSubspace:
-        return RandomSubspace(
-            params,
-            dim=self.dim,
-            basis=self.basis,
-            compartments=self.compartments,
-            allocate=self.allocate,
-            redraw_every=redraw_every,
-            scale=self.scale,
-            seed=seed,
-        )
+    def __post_init__(self):
+        Exchanging.__post_init__(self)
+        _check_space(self)
+
+    def subspace(
+        self, params: PyTree, seed: int | Array, redraw_every: int | None
+    ) -> AbstractSubspace:
+        """The first chart."""
+        shared: dict[str, Any] = {
+            "dim": self.dim,
+            "basis": self.basis,
+            "redraw_every": redraw_every,
+            "seed": seed,
+        }
+        kind = SPACES[self.space]
+        if kind is not None:
+            located = {"rank": self.rank, "targets": self.targets, "direct": self.direct}
+            return FactoredSubspace(params, kind=kind, **located, **shared)
+        shared |= {"compartments": self.compartments, "allocate": self.allocate}
+        if self.space == "layer":
+            return ScaledSubspace(params, scale=self.scale, **shared)
+        return RandomSubspace(params, scale=self.scale, **shared)
+
+
+def _check_space(method: InRandomSubspace) -> None:
+    """Raises InvalidInput if fields of one kind of space are given with another."""
+    located = SPACES[method.space] is not None
+    fields = fields_of(type(method))
+    flat = ("compartments", "allocate", "scale")
+    others = flat if located else ("rank", "targets", "direct")
+    if method.space == "layer":
+        others += flat[:2]
+    for name in others:
+        if getattr(method, name) != fields[name].default:
+            raise InvalidInput(name, f"does not go with space {method.space}; leave it out")
+    if method.exchange != "mean" and method.space != "whole":
+        raise InvalidInput("exchange", f"goes with space whole, not {method.space}; use mean")
 
 
 def _redraw_every() -> Any:
@@ -69,7 +125,7 @@ def _redraw_every() -> Any:
 
 @register("rbd")
 @dataclass(frozen=True, kw_only=True)
-class RBD(InRandomSubspace):
+class RBD(InRandomSubspace, Optimized):
     """SGD in a random subspace, new every step."""
 
     presets: ClassVar = {"strong": {"error_feedback": True, "recent": 3}}
@@ -84,10 +140,12 @@ class RBD(InRandomSubspace):
         least=0,
         most=MOST_RECENT,
     )
-    momentum: int | float = momentum()
 
     def __post_init__(self):
-        Exchanging.__post_init__(self)
+        InRandomSubspace.__post_init__(self)
+        Optimized.__post_init__(self)
+        if self.recent and self.space != "whole":
+            raise InvalidInput("recent", f"goes with space whole, not {self.space}")
         if self.error_feedback and self.log_coordinates:
             raise InvalidInput(
                 "log_coordinates",
@@ -97,30 +155,36 @@ class RBD(InRandomSubspace):
 
     @property
     def rate_name(self) -> str:
-        return "rbd+feedback" if self.error_feedback else self.name
+        return ("rbd+feedback" if self.error_feedback else self.name) + self._suffix
 
     def build(self, target: PyTree, context: Context) -> optax.GradientTransformationExtraArgs:
-        space: AbstractSubspace = self.space(target, context.seed, self.redraw_every)
+        space = self.subspace(target, context.seed, self.redraw_every)
         if self.recent:
-            space = RecentSubspace(space, target, self.recent)  # pyright: ignore[reportArgumentType]
+            assert isinstance(space, RandomSubspace)
+            space = RecentSubspace(space, target, self.recent)
         follow = in_subspace(
             space, None, exchange=context.exchange, error_feedback=self.error_feedback
         )
-        # Momentum acts on the lifted steps, as directions don't outlive a step.
-        return chain(follow, optax.sgd(context.learning_rate, self.momentum or None))
+        # It acts on the lifted steps, as directions don't outlive a step.
+        return chain(follow, self.inner(context))
 
 
 @register("fpd")
 @dataclass(frozen=True, kw_only=True)
-class FPD(InRandomSubspace):
+class FPD(InRandomSubspace, Optimized):
     """SGD in one random subspace, fixed for the whole run."""
 
-    momentum: int | float = momentum()
+    presets: ClassVar = {
+        "adapter": {"space": "factored", "optimizer": "adam", "schedule": "cosine", "dim": 500}
+    }
+
+    def __post_init__(self):
+        InRandomSubspace.__post_init__(self)
+        Optimized.__post_init__(self)
 
     def build(self, target: PyTree, context: Context) -> optax.GradientTransformationExtraArgs:
-        space = self.space(target, context.seed, None)
-        inner = optax.sgd(context.learning_rate, self.momentum or None)
-        return in_subspace(space, inner, exchange=context.exchange)
+        space = self.subspace(target, context.seed, None)
+        return in_subspace(space, self.inner(context), exchange=context.exchange)
 
 
 @register("nes")
@@ -161,7 +225,7 @@ class NES(InRandomSubspace):
             separate_batches=self.separate_batches,
         )
         step = in_subspace(
-            self.space(target, context.seed, self.redraw_every),
+            self.subspace(target, context.seed, self.redraw_every),
             optax.sgd(context.learning_rate),
             estimator=estimator,
             exchange=context.exchange,
@@ -198,10 +262,9 @@ class RBDInLaw(InCompartments):
 
 @register("sgd")
 @dataclass(frozen=True, kw_only=True)
-class SGD(Method):
+class SGD(Optimized):
     """Plain SGD on all D parameters: the yardstick."""
 
-    momentum: int | float = momentum()
     average: str | None = option(
         None,
         "End at an average of the parameters: swa, of the ends of the last half of the epochs, or "
@@ -214,7 +277,7 @@ class SGD(Method):
 
     def build(self, target: PyTree, context: Context) -> optax.GradientTransformationExtraArgs:
         mean = optax.stateless(lambda grads, params: context.exchange.workers.mean(grads))
-        step = chain(mean, optax.sgd(context.learning_rate, self.momentum or None))
+        step = chain(mean, self.inner(context))
         if self.average is None:
             return step
         begins = (context.epochs - context.epochs // 2) * context.steps + 1

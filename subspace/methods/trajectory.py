@@ -17,6 +17,7 @@ from subspace.methods.base import (
     register,
     takes_fields_of,
 )
+from subspace.methods.optimized import Optimized
 from subspace.methods.random import SGD
 from subspace.methods.schedule import Decayed, Schedule, momentum
 from subspace.optim.arguments import check_exchange, check_rate, check_space
@@ -63,11 +64,13 @@ def _prior(metric: str, space: AbstractSubspace) -> Prior | None:
     return None
 
 
-def _sgd(
-    space: AbstractSubspace, context: Context, decay: int | float, prior: Prior | None = None
+def _measured(
+    space: AbstractSubspace,
+    context: Context,
+    inner: optax.GradientTransformationExtraArgs,
+    prior: Prior | None = None,
 ) -> optax.GradientTransformationExtraArgs:
-    """SGD in a subspace, measured by a trajectory where there is a prior."""
-    inner = optax.sgd(context.learning_rate, decay or None)
+    """An optimizer in a subspace, measured by a trajectory where there is a prior."""
     if prior is not None:
         inner = chain(scale_by_prior(prior), inner)
     return in_subspace(space, inner, exchange=context.exchange)
@@ -75,7 +78,7 @@ def _sgd(
 
 @register("psgd")
 @dataclass(frozen=True, kw_only=True)
-class PSGD(InDirections):
+class PSGD(InDirections, Optimized):
     """SGD in the principal directions of a trajectory."""
 
     schedule: ClassVar[type[Schedule]] = Decayed
@@ -85,14 +88,18 @@ class PSGD(InDirections):
     metric: str = _metric()
     momentum: int | float = momentum(0.9)
 
+    def __post_init__(self):
+        InDirections.__post_init__(self)
+        Optimized.__post_init__(self)
+
     @property
     def rate_name(self) -> str:
-        return "psgd" if self.metric == "variance" else "psgd+identity"
+        return ("psgd" if self.metric == "variance" else "psgd+identity") + self._suffix
 
     def build(
         self, target: AbstractSubspace, context: Context
     ) -> optax.GradientTransformationExtraArgs:
-        return _sgd(target, context, self.momentum, _prior(self.metric, target))
+        return _measured(target, context, self.inner(context), _prior(self.metric, target))
 
 
 _SECOND_ORDER = {"epochs": 20, "batch_size": 1024}
@@ -172,7 +179,7 @@ class Newton(InDirections):
 
 @register("twa")
 @dataclass(frozen=True, kw_only=True)
-class TWA(OnTrajectory):
+class TWA(OnTrajectory, Optimized):
     """SGD on the coefficients of a weighted average of a trajectory's samples."""
 
     schedule: ClassVar[type[Schedule]] = Decayed
@@ -187,13 +194,17 @@ class TWA(OnTrajectory):
 
     momentum: int | float = momentum(0.9)
 
+    def __post_init__(self):
+        OnTrajectory.__post_init__(self)
+        Optimized.__post_init__(self)
+
     def space(self, samples: Any, params: PyTree, divided: bool = False) -> TrajectorySubspace:
         return TrajectorySubspace.fit(samples, None, params, divided, centred=False)
 
     def build(
         self, target: AbstractSubspace, context: Context
     ) -> optax.GradientTransformationExtraArgs:
-        return _sgd(target, context, self.momentum)
+        return _measured(target, context, self.inner(context))
 
 
 class PPlusBFGSState(NamedTuple):

@@ -51,7 +51,8 @@ class ModelEntry(NamedTuple):
         description: one line for people.
         make: ``make(in_shape, classes, *, key)``, which returns an Equinox module.
         source: the paper, by its arXiv number, or whatever says where it is from.
-        takes: ``"images"`` (height, width, channels), ``"tokens"`` (count,), or ``"any"`` shape.
+        takes: ``"images"`` (height, width, channels), ``"tokens"`` (count,) to go on from,
+            ``"sequences"`` (count,) to tell apart, or ``"any"`` shape.
     """
 
     description: str
@@ -63,9 +64,9 @@ class ModelEntry(NamedTuple):
 def _of(family: str, maker: str, **arguments: Any) -> Callable[..., eqx.Module]:
     """A maker of a module that isn't imported until it is called."""
 
-    def make(*shape: Any, key: PRNGKeyArray) -> eqx.Module:
+    def make(*shape: Any, key: PRNGKeyArray, **sizes: Any) -> eqx.Module:
         module = importlib.import_module(f"subspace.models.{family}")
-        return getattr(module, maker)(*shape, key=key, **arguments)
+        return getattr(module, maker)(*shape, key=key, **arguments, **sizes)
 
     return make
 
@@ -140,6 +141,9 @@ MODELS: dict[str, ModelEntry] = {
     "vit": ModelEntry(
         "vision transformer, patches of 4x4 pixels", _of("transformer", "ViT"), "2010.11929"
     ),
+    "bert": ModelEntry(
+        "encoder of token sequences, BERT's blocks", _of("bert", "bert"), "1810.04805", "sequences"
+    ),
     "decoder": ModelEntry(
         "language model, GPT-2's blocks", _of("transformer", "decoder"), "", "tokens"
     ),
@@ -148,7 +152,7 @@ MODELS: dict[str, ModelEntry] = {
 
 
 def build(
-    name: str, in_shape: tuple[int, ...], classes: int, *, key: PRNGKeyArray
+    name: str, in_shape: tuple[int, ...], classes: int, *, key: PRNGKeyArray, **sizes: Any
 ) -> tuple[Any, eqx.nn.State]:
     """A freshly initialised model and its state.
 
@@ -157,6 +161,7 @@ def build(
         in_shape: of an example, such as ``(height, width, channels)``.
         classes: how many logits the model returns.
         key: from ``jax.random.key``; the same key makes the same model.
+        sizes: what else the model's maker takes.
 
     Returns:
         The module, and its ``eqx.nn.State``: running statistics, or nothing for a stateless model.
@@ -166,7 +171,7 @@ def build(
     """
     entry = lookup("model", name, MODELS)
     _check_sizes(entry, in_shape, classes)
-    return eqx.nn.make_with_state(entry.make)(in_shape, classes, key=key)
+    return eqx.nn.make_with_state(entry.make)(in_shape, classes, key=key, **sizes)
 
 
 def apply(
@@ -205,10 +210,11 @@ def size(name: str, in_shape: tuple[int, int, int], classes: int) -> int:
     return sum(leaf.size for leaf in arrays if jnp.issubdtype(leaf.dtype, jnp.floating))
 
 
-_AXES = {"images": 3, "tokens": 1}
+_AXES = {"images": 3, "tokens": 1, "sequences": 1}
 _SHAPES = {
     "images": "images of (height, width, channels), each at least 1; one channel for grey ones",
     "tokens": "windows of (tokens,)",
+    "sequences": "texts of (tokens,)",
 }
 
 

@@ -113,7 +113,7 @@ def in_subspace(
         agreed = exchange(measured)
         gradient = estimator.shape(agreed)
         if residual is not None:
-            residual = missed(updates, space.lift(measured), residual)
+            residual = missed(updates, space.tangent(measured), residual)
         if value_fn is not None and params is not None:
             extra |= {
                 "value_fn": _chart(space, coords, params, value_fn, exchange.workers),
@@ -152,12 +152,12 @@ def _filter(
         else:
             measured = exchange.mine(space).project(wanted)
             agreed = exchange(measured)
-            followed = space.lift(agreed)
-            mine = space.lift(measured) if residual is not None else None
+            followed = space.tangent(agreed)
+            mine = space.tangent(measured) if residual is not None else None
         if residual is not None:
             residual = missed(wanted, mine, residual)
         check_alike("updates", updates, followed)
-        next_space, _ = space.redraw(agreed, followed)  # from 0: coordinates aren't followed
+        next_space, _ = space.redraw(coords, followed)  # which aren't followed, and stay zeros
         return followed, SubspaceState(next_space, coords, agreed, inner, residual)
 
     return optax.GradientTransformationExtraArgs(init, update)  # pyright: ignore

@@ -37,6 +37,8 @@ from subspace.train.trainer import Trainer
 Methods = Method | str | Mapping[str, Any] | Sequence[Method | str | Mapping[str, Any]]
 """A record, a name, or a name and settings as for ``--then``; or several."""
 
+_NAMED = {"task", "dataset", "model", "source", "init_from", "stream", "new_head", "architecture"}
+_NAMED |= {"tokenizer", "pooling", "text_column", "label_column"}
 _OWN = "arrays"
 """What a run's record calls a dataset without a name."""
 
@@ -172,8 +174,9 @@ def _config(method: Methods, task: AbstractTask, settings: dict[str, Any]) -> Ru
         phases.append(_phase(one, schedule, start))
     if not phases:
         raise InvalidInput("method", "give at least one")
-    name = next((name for name, known in TASKS.items() if type(known) is type(task)), "images")
-    odd = shared.keys() & {"task", "dataset", "model", "source", "init_from", "stream"}
+    same = (n for n, one in TASKS.items() if type(one) is type(task) and vars(one) == vars(task))
+    name = next(same, "images")
+    odd = shared.keys() & _NAMED
     if odd:
         raise InvalidInput(min(odd), "is for datasets and models with names; leave it out")
     return RunConfig(task=name, dataset=_OWN, model="fc", phases=tuple(phases), **shared)

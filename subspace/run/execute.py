@@ -255,7 +255,7 @@ def opened(folder: RunFolder, data_dir: str | None = None) -> Trainer:
     config = folder.read_config("run")
     check_same(folder.made_with("run"), "run")
     folder.check_checkpoints("run")
-    config = replace(config, data_dir=data_dir or config.data_dir, source=None, init_from=None)
+    config = replace(config.by_itself(), data_dir=data_dir or config.data_dir)
     return Trainer(config, load(config))
 
 

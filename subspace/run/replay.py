@@ -164,7 +164,7 @@ def _path(
 def _replay_step(trainer: Trainer, place: PlacedPhase) -> tuple[Any, Any]:
     """A step from coordinates, compiled, and what makes a phase's first optimizer state."""
     exchange = trainer.exchange(place.phase)
-    target = jax.eval_shape(lambda: trainer.weights.params)
+    target = trainer.weights.params
     init = trainer.optimizer(place, target, exchange).init
     state = subspace_state(jax.eval_shape(init, target))
     assert state is not None

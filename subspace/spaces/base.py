@@ -7,6 +7,8 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 import equinox as eqx
+import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 Coords: TypeAlias = dict[str, Float[Array, "_"]]
@@ -18,9 +20,11 @@ class AbstractSubspace(eqx.Module):
 
     Laws, which the tests assert for every subspace:
 
-    - ``<lift(z), g> == <z, project(g)>``;
-    - ``lift`` and ``project`` are linear;
+    - ``<tangent(z), g> == <z, project(g)>``;
+    - ``tangent`` and ``project`` are linear;
     - ``redraw`` never moves the parameters.
+
+    `lift` is `tangent`, except of a chart that isn't flat, see `CurvedSubspace`.
     """
 
     @abstractmethod
@@ -33,7 +37,11 @@ class AbstractSubspace(eqx.Module):
 
     @abstractmethod
     def lift(self, coords: Coords) -> PyTree:
-        """``P coords``: the step in parameter space that a step in coordinates means."""
+        """The step in parameter space that a step in coordinates means, ``P coords``."""
+
+    def tangent(self, coords: Coords) -> PyTree:
+        """``P coords`` for the derivative P here: `lift` itself, where the chart is flat."""
+        return self.lift(coords)
 
     def lifter(self) -> Callable[[Coords], PyTree]:
         """`lift`, for a loop: what doesn't depend on coordinates is computed once, here.
@@ -43,9 +51,17 @@ class AbstractSubspace(eqx.Module):
         """
         return self.lift
 
+    def fixed(self) -> bool:
+        """Whether a seed and the base name it for good, so that coordinates say all of a run."""
+        return False
+
+    def shifted(self, params: PyTree, coords: Coords) -> PyTree:
+        """Parameters whose coordinates here are zeros, moved to others."""
+        return jax.tree.map(jnp.add, params, self.lift(coords))
+
     @abstractmethod
     def filter(self, tree: PyTree) -> tuple[Coords, PyTree]:
-        """``z = Pᵀ tree`` and ``P z``, in one pass where that is faster."""
+        """``z = Pᵀ tree`` and ``P z``, see `tangent`, in one pass where that is faster."""
 
     def knows(self, axis: str) -> bool:
         """Whether devices along an axis of a mesh may each bring a gradient of their own.

@@ -9,7 +9,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
-from jaxtyping import Array, Int, Key, PyTree, UInt32
+from jaxtyping import Array, Float, Int, Key, PyTree, UInt32
 
 from subspace.basis import DEFAULT, get_basis
 from subspace.basis.base import AbstractBasis, Block
@@ -165,6 +165,9 @@ class RandomSubspace(AbstractSubspace):
     def knows(self, axis: str) -> bool:
         return self.worker is not None or (self.shards is not None and axis in self.shards.axes)
 
+    def fixed(self) -> bool:
+        return self.redraw_every is None
+
     def stretch(self) -> float:
         shared = self.allotment
         each = zip(shared.dims, shared.scales, shared.partition.sizes.values(), strict=True)
@@ -174,18 +177,28 @@ class RandomSubspace(AbstractSubspace):
         if self.redraw_every is None:
             return self, coords
         moved = eqx.tree_at(lambda s: s.step, self, self.step + 1)
-        if self.redraw_every == 1:
-            return moved, jax.tree.map(jnp.zeros_like, coords)
-        fresh = moved.step % self.redraw_every == 0
-        return moved, jax.tree.map(lambda z: jnp.where(fresh, jnp.zeros_like(z), z), coords)
+        return moved, jax.tree.map(moved.restarted, coords)
 
-    def _drawn(self, blocks: list[Block] | None = None) -> Directions:
-        """The current draw, for blocks of the leaves or for all of them."""
+    def restarted(self, z: Float[Array, " d"]) -> Float[Array, " d"]:
+        """Coordinates, or zeros in their place where this step's directions are new ones."""
+        if self.redraw_every is None:
+            return z
+        if self.redraw_every == 1:
+            return jnp.zeros_like(z)
+        return jnp.where(self.step % self.redraw_every == 0, jnp.zeros_like(z), z)
+
+    def draw_key(self) -> Key[Array, ""]:
+        """Names the current draw."""
         draw = self.step // self.redraw_every if self.redraw_every else self.step  # then always 0
         root = jax.random.fold_in(jax.random.key(self.seed, impl="threefry2x32"), draw)
         if self.worker is not None:
             root = jax.random.fold_in(jax.random.fold_in(root, _WORKERS), self.worker)
-        return Directions(self.basis, self.allotment, _keys(root, len(self.allotment.dims)), blocks)
+        return root
+
+    def _drawn(self, blocks: list[Block] | None = None) -> Directions:
+        """The current draw, for blocks of the leaves or for all of them."""
+        keys = _keys(self.draw_key(), len(self.allotment.dims))
+        return Directions(self.basis, self.allotment, keys, blocks)
 
 
 def _keys(root: Key[Array, ""], count: int) -> Key[Array, " count"]:

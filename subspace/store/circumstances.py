@@ -25,8 +25,12 @@ _DECISIVE = ("subspace-jax", "jax", "jaxlib")
 
 def circumstances() -> dict[str, Any]:
     """Of this process, as JSON keeps them."""
-    switches = {name: getattr(jax.config, name) for name in _SWITCHES}
-    return switches | {"backend": jax.devices()[0].platform, "versions": versions()}
+    return switches() | {"backend": jax.devices()[0].platform, "versions": versions()}
+
+
+def switches() -> dict[str, Any]:
+    """Those of JAX that change numbers."""
+    return {name: getattr(jax.config, name) for name in _SWITCHES}
 
 
 def versions() -> dict[str, str]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
 
+from subspace import pretrained
 from subspace.config.run import RunConfig
 from subspace.errors import InvalidInput
 from subspace.store import weights_file
@@ -17,7 +19,10 @@ from subspace.store.folder import RunFolder
 from subspace.store.samples import read_rows
 from subspace.store.weights import TakenOver, Weights
 
+_T = TypeVar("_T")
+
 _SAME = ("task", "dataset", "model", "context", "validation", "seed")
+_SAME += ("architecture", "pooling", "tokenizer", "text_column", "label_column")
 """What has to be the source's: the seed too, as it says which images are for validation."""
 
 _LIKEWISE = ("augment", "label_noise", "data_dir", "stream", "image_size")
@@ -62,7 +67,8 @@ def read_source(config: RunConfig, fresh: Weights, resumed: RunFolder | None) ->
             trajectory although a phase builds on one.
     """
     if config.init_from is not None and resumed is None:
-        return TakenOver(starting_weights(Path(config.init_from), fresh, "init_from"), None)
+        weights = starting_weights(config.init_from, fresh, "init_from", config.new_head)
+        return TakenOver(weights, None)
     if config.source is None:
         return None
     needed = any(
@@ -78,18 +84,30 @@ def read_source(config: RunConfig, fresh: Weights, resumed: RunFolder | None) ->
     return TakenOver(weights, read_rows(_trajectory(folder), size, "source") if needed else None)
 
 
-def starting_weights(path: Path, fresh: Weights, field: str) -> Weights:
-    """The weights in a safetensors file, or a finished run's last.
+def starting_weights(
+    start: str | Path, fresh: Weights, field: str, new_head: bool = False
+) -> Weights:
+    """The weights in a safetensors file, of a pretrained model, or a finished run's last.
+
+    Args:
+        start: a path, or ``package:NAME``.
+        fresh: weights of the model that they are for.
+        field: that named it.
+        new_head: leave the last layer fresh.
 
     Raises:
         InvalidInput: of ``field``: there are none, or they are of another model.
     """
+    folder = pretrained.folder_of(str(start), field)
+    path = Path(start) if folder is None else folder / pretrained.WEIGHTS
     if path.is_dir():
+        if new_head:
+            raise InvalidInput("new_head", "is for files; export the run, --whole, and use that")
         return _final_weights(RunFolder(path), fresh, field)
     arrays, about = weights_file.read(path, field)
     if "config" in about:
         raise InvalidInput(field, f"{path} has coordinates, not weights; use subspace apply first")
-    return weights_file.filled(arrays, fresh, path, field)
+    return weights_file.filled(arrays, fresh, path, field, new_head)
 
 
 def _final_weights(folder: RunFolder, fresh: Weights, field: str) -> Weights:
@@ -129,19 +147,21 @@ def newest_weights(
     Raises:
         InvalidInput: of ``field``: there is none.
     """
-    return _read_weights(folder, like, field, Checkpoints.newest)
+    arrays, meta, damaged = _read(folder, field, Checkpoints.newest)
+    with _of_field(field):
+        return filled(like, arrays), meta, damaged
 
 
-def weights_at(
-    folder: RunFolder, like: Weights, field: str, step: int | None = None
-) -> tuple[Weights, dict[str, Any]]:
-    """The weights of the checkpoint of a step, and its JSON; by default of the newest one.
+def arrays_at(
+    folder: RunFolder, field: str, step: int | None = None
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """All arrays of the checkpoint of a step, and its JSON; by default of the newest one.
 
     Raises:
         InvalidInput: of ``field``: there is none, or it is damaged.
     """
 
-    def find(checkpoints: Checkpoints) -> tuple[dict[str, np.ndarray], dict[str, Any], list[int]]:
+    def find(checkpoints: Checkpoints) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         steps = checkpoints.steps()
         if step is not None and step not in steps:
             have = ", ".join(map(str, steps)) or "none"
@@ -154,20 +174,34 @@ def weights_at(
                 f"{folder.path} has damaged checkpoints, of step {which}; the newest whole one is "
                 f"of step {meta['step']}: resume the run from there, or export that --step",
             )
-        return arrays, meta, damaged
+        return arrays, meta
 
-    return _read_weights(folder, like, field, find)[:2]
+    return _read(folder, field, find)
 
 
-def _read_weights(
-    folder: RunFolder, like: Weights, field: str, find: Callable[[Checkpoints], Any]
-) -> tuple[Weights, dict[str, Any], list[int]]:
+def weights_at(
+    folder: RunFolder, like: Weights, field: str, step: int | None = None
+) -> tuple[Weights, dict[str, Any]]:
+    """As `arrays_at`, of them the weights."""
+    arrays, meta = arrays_at(folder, field, step)
+    with _of_field(field):
+        return filled(like, arrays), meta
+
+
+def _read(folder: RunFolder, field: str, find: Callable[[Checkpoints], _T]) -> _T:
     folder.check_checkpoints(field)
     checkpoints = Checkpoints(folder.checkpoints, field=field)
     try:
-        arrays, meta, damaged = find(checkpoints)
-        return filled(like, arrays), meta, damaged
-    except InvalidInput as error:
-        raise InvalidInput("step" if error.field == "step" else field, error.reason) from None
+        with _of_field(field):
+            return find(checkpoints)
     finally:
         checkpoints.close()
+
+
+@contextmanager
+def _of_field(field: str) -> Iterator[None]:
+    """Says of what is wrong with a checkpoint which argument named it."""
+    try:
+        yield
+    except InvalidInput as error:
+        raise InvalidInput("step" if error.field == "step" else field, error.reason) from None

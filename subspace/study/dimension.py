@@ -17,6 +17,9 @@ from subspace.study.cell import MOST_SEEDS, Cell, Result, slug
 from subspace.study.folder import Study
 from subspace.tasks import Metric
 
+_ALIKE = {"epochs", "batch_size", "optimizer", "clip", "schedule", "warmup"}
+"""What SGD does as the runs that are held against it."""
+
 
 @dataclass(frozen=True)
 class Question:
@@ -153,7 +156,7 @@ class _Search:
 
     def baseline(self) -> tuple[Metric, tuple[float, ...], int]:
         """The metric, SGD's figures, and D."""
-        shared = SHARED | {"epochs", "batch_size"}
+        shared = SHARED | _ALIKE
         given = {name: value for name, value in self._given.items() if name in shared}
         given |= {"method": "sgd"}
         rate = tuned.find(given).learning_rate

@@ -9,10 +9,13 @@ from subspace.tasks.custom import Custom
 from subspace.tasks.images import Classification, ImageClassification
 from subspace.tasks.language import Language
 from subspace.tasks.regression import Regression
+from subspace.tasks.text import TextClassification
 
 TASKS: dict[str, AbstractTask] = {
     "images": ImageClassification(),
+    "imagenet_images": ImageClassification(imagenet=True),
     "classification": Classification(),
+    "text": TextClassification(),
     "language": Language(),
     "regression": Regression(),
 }
@@ -32,5 +35,6 @@ __all__ = [
     "Language",
     "Metric",
     "Regression",
+    "TextClassification",
     "description",
 ]

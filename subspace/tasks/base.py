@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from jaxtyping import Array, Float, Key, PRNGKeyArray
@@ -49,6 +50,18 @@ class Metric(NamedTuple):
         return left > right if self.maximise else left < right
 
 
+class Like(NamedTuple):
+    """What a model is to resemble.
+
+    Attributes:
+        folder: of a pretrained model; None for a model of its own sizes.
+        pooling: of tokens, as `subspace.models.bert.BertShape` has it; None for the usual one.
+    """
+
+    folder: Path | None = None
+    pooling: str | None = None
+
+
 class AbstractTask(ABC):
     """A kind of problem. Arrays of examples have any shape and dtype behind the first axis.
 
@@ -85,3 +98,10 @@ class AbstractTask(ABC):
     def build(self, model: str, dataset: Dataset, key: PRNGKeyArray) -> tuple[Any, Any]:
         """A freshly initialised model of one example, and its state; by default the zoo's."""
         return models.build(model, dataset.shape, dataset.outputs, key=key)
+
+    def build_like(
+        self, like: Like, model: str, dataset: Dataset, key: PRNGKeyArray
+    ) -> tuple[Any, Any]:
+        """As `build`, with the sizes of a pretrained model, if the task knows of such."""
+        del like
+        return self.build(model, dataset, key)

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int, Key
 from subspace.data import arrays, augment, dataset
 from subspace.tasks.base import AbstractTask, Metric
 
-_METRICS = (Metric("accuracy", "%", maximise=True), Metric("loss", "nats"))
+METRICS = (Metric("accuracy", "%", maximise=True), Metric("loss", "nats"))
 
 
 def cross_entropy(
@@ -25,17 +25,24 @@ def cross_entropy(
 
 @final
 class ImageClassification(AbstractTask):
-    """Images and labels, softmax cross-entropy, the papers' augmentation."""
+    """Images and labels, softmax cross-entropy, the papers' augmentation.
 
-    metrics = _METRICS
+    Attributes:
+        imagenet: colours are standardised by ImageNet's means and deviations, not by an image's.
+    """
+
+    metrics = METRICS
     augments: ClassVar[bool] = True
     dataset: ClassVar[str | None] = "digits"
 
+    def __init__(self, imagenet: bool = False):
+        self.imagenet = imagenet
+
     def prepare(self, inputs: Array) -> Array:
-        return augment.prepare(inputs)
+        return augment.prepare(inputs, self.imagenet)
 
     def augment(self, inputs: Array, keys: Key[Array, " batch"]) -> Array:
-        return augment.augment(inputs, keys)
+        return augment.augment(inputs, keys, self.imagenet)
 
     def score(self, output: Array, target: Array) -> dict[str, Float[Array, ""]]:
         return cross_entropy(output, target)
@@ -48,7 +55,7 @@ class ImageClassification(AbstractTask):
 class Classification(AbstractTask):
     """Examples of any shape and their classes, softmax cross-entropy."""
 
-    metrics = _METRICS
+    metrics = METRICS
 
     def score(self, output: Array, target: Array) -> dict[str, Float[Array, ""]]:
         return cross_entropy(output, target)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -11,17 +12,19 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Float
+from jaxtyping import Float, PRNGKeyArray
 
-from subspace import models
+from subspace import models, pretrained
 from subspace.config.phase import Phase
 from subspace.config.run import RunConfig, check_samples
 from subspace.data.dataset import Dataset, Split
 from subspace.errors import InvalidInput, in_phase
 from subspace.methods import OnTrajectory
 from subspace.optim.exchange import AbstractExchange
+from subspace.optim.frozen import on_some, trained
 from subspace.store.weights import TakenOver, Weights
 from subspace.tasks import TASKS, AbstractTask
+from subspace.tasks.base import Like
 from subspace.train.evaluate import Evaluator
 from subspace.train.mesh import data_mesh, placement, put
 from subspace.train.running import PlacedPhase, RunningPhase, dimensions, placed
@@ -36,6 +39,11 @@ from subspace.train.step import (
 
 Build = Callable[[Dataset, Any], tuple[Any, Any]]
 """(the data, a key) -> a model and its state."""
+
+
+def model_key(seed: int) -> PRNGKeyArray:
+    """What a run's model is initialised from."""
+    return jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), 2**31)
 
 
 class Trainer:
@@ -63,13 +71,17 @@ class Trainer:
         self.config, self.dataset = config, dataset
         self.task = TASKS[config.task] if task is None else task
         self.mesh = data_mesh(config.workers)
-        key = jax.random.fold_in(jax.random.key(config.seed, impl="threefry2x32"), 2**31)
-        make = build or (lambda data, key: self.task.build(config.model, data, key))
+        key = model_key(config.seed)
+        named = config.architecture
+        folder = None if named is None else pretrained.model_in(named, "architecture")
+        like = Like(folder, config.pooling)
+        make = build or partial(self.task.build_like, like, config.model)
         model, model_state = make(dataset, key)
         params, self._static = eqx.partition(model, eqx.is_inexact_array)
         fresh = Weights(params, model_state)
         self.weights, self.source_rows = taken_over(fresh) or TakenOver(fresh, None)
         self.parameters = models.parameter_count(params)
+        self.trained = trained(params, config.freeze)
         self.phases = placed(config.phases, len(dataset.train.targets))
         for place in self.phases:
             with in_phase(place.index, place.phase.method.name):
@@ -94,9 +106,7 @@ class Trainer:
         if phase.on_trajectory:
             self._check_samples(place)
             return
-        optimizer = phase.optimizer(
-            self.weights.params, steps=1, seed=0, exchange=self.exchange(phase)
-        )
+        optimizer = self._optimizer(phase, self.weights.params, 1, 0, self.exchange(phase))
         d = dimensions(phase.method, optimizer, self.weights.params)
         phase.method.check_batch(phase.batch_size // workers, d)
 
@@ -185,7 +195,19 @@ class Trainer:
     ) -> optax.GradientTransformationExtraArgs:
         """A phase's, on parameters or a trajectory; its state names the random directions."""
         seed = self._direction_seed(place.index)
-        return place.phase.optimizer(target, steps=place.steps, seed=seed, exchange=exchange)
+        return self._optimizer(place.phase, target, place.steps, seed, exchange)
+
+    def _optimizer(
+        self, phase: Phase, target: Any, steps: int, seed: int, exchange: AbstractExchange
+    ) -> optax.GradientTransformationExtraArgs:
+        def make(params: Any) -> optax.GradientTransformationExtraArgs:
+            return phase.optimizer(params, steps=steps, seed=seed, exchange=exchange)
+
+        if self.trained is None or phase.on_trajectory:  # where what is frozen hasn't moved
+            return make(target)
+        if phase.method.needs_rows:
+            raise InvalidInput("freeze", f"doesn't go with {phase.method.name}; leave it out")
+        return on_some(make, target, self.trained)
 
     def _direction_seed(self, index: int) -> int:
         """Every phase has directions of its own; a plain run's are named by its seed."""

@@ -14,6 +14,7 @@ FLOORS = (
     ("errors",),
     ("files", "rendezvous"),
     ("options", "distributed", "plots"),
+    ("pretrained",),
     ("basis", "models", "data"),
     ("tasks",),
     ("spaces",),
