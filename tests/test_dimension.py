@@ -65,6 +65,13 @@ def test_out_of_reach():
     assert answer.points[-1].dim == 5000
 
 
+def test_an_adapter_has_no_more_dimensions_than_numbers():
+    located = {"space": "factored", "rank": 1, "targets": "hidden.weight", "direct": "output.*"}
+    answer = find_dimension(Made(10**9), GIVEN | located, Question(seeds=1))
+    assert answer.smallest is None
+    assert answer.points[-1].dim == 64 + 128 + 128 * 10 + 10
+
+
 def test_the_budget_ends_it():
     answer = find_dimension(Made(4000), GIVEN, Question(max_runs=12))
     assert answer.runs < 12 + 8

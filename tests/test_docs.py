@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import jax
 import numpy as np
 import pytest
 
@@ -38,7 +39,7 @@ def registries(monkeypatch, tmp_path):
     "name",
     [
         *("your_own_basis.md", "your_own_model_and_data.md", "your_own_method.md"),
-        *("from_python.md", "sharded.md", "dldr.md"),
+        *("from_python.md", "sharded.md", "dldr.md", "adapters.md"),
     ],
 )
 def test_a_page(name: str, capsys, monkeypatch):
@@ -48,8 +49,10 @@ def test_a_page(name: str, capsys, monkeypatch):
     assert blocks
     module = ModuleType("page")
     monkeypatch.setitem(sys.modules, "page", module)  # where dataclasses look for their names
-    for block in blocks:
-        exec(compile(block, name, "exec"), module.__dict__)
+    adam = name == "adapters.md"  # which promotes types itself
+    with jax.numpy_dtype_promotion("standard" if adam else "strict"):
+        for block in blocks:
+            exec(compile(block, name, "exec"), module.__dict__)
     if "model" in name:
         assert float(re.findall(r": ([\d.]+)%", capsys.readouterr().out)[0]) > 80
 

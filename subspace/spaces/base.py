@@ -55,6 +55,10 @@ class AbstractSubspace(eqx.Module):
         """Whether a seed and the base name it for good, so that coordinates say all of a run."""
         return False
 
+    def largest(self) -> int | None:
+        """The most coordinates that such a space of these parameters can have; None if D."""
+        return None
+
     def shifted(self, params: PyTree, coords: Coords) -> PyTree:
         """Parameters whose coordinates here are zeros, moved to others."""
         return jax.tree.map(jnp.add, params, self.lift(coords))

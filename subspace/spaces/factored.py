@@ -80,8 +80,7 @@ class FactoredSubspace(CurvedSubspace):
         self.kind = one_of("kind", kind, KINDS)
         self.choice = choose(params, targets, direct)
         self.rank = self._checked_rank(rank)
-        parts = self._parts()
-        numbers = sum(leaf.size for leaf in jax.tree.leaves(parts))
+        parts, numbers = self._parts(), self.largest()
         if dim > numbers:
             raise InvalidInput("dim", f"the adapter has {numbers:,} numbers; use at most so many")
         if dim == numbers:
@@ -100,6 +99,10 @@ class FactoredSubspace(CurvedSubspace):
 
     def fixed(self) -> bool:
         return self.spread.fixed()
+
+    def largest(self) -> int:
+        """How many numbers the adapter has."""
+        return sum(leaf.size for leaf in jax.tree.leaves(self._parts()))
 
     def shifted(self, params: PyTree, coords: Coords) -> PyTree:
         """As of others; the leaves that the adapter doesn't change are the given arrays."""

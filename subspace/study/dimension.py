@@ -7,15 +7,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import numpy as np
 
+from subspace import run
 from subspace.config.run import SHARED, RunConfig
 from subspace.errors import InvalidInput
+from subspace.optim.in_subspace import subspace_state
 from subspace.options import check, option
 from subspace.store import tuned
 from subspace.study.cell import MOST_SEEDS, Cell, Result, slug
 from subspace.study.folder import Study
 from subspace.tasks import Metric
+from subspace.train.trainer import Trainer
 
 _ALIKE = {"epochs", "batch_size", "optimizer", "clip", "schedule", "warmup"}
 """What SGD does as the runs that are held against it."""
@@ -123,14 +127,15 @@ def find_dimension(
         on_point(points[dim])
         return not metric.better(needed, points[dim].mean)
 
-    below, above, dim = 0, None, min(question.low, parameters)
+    most = search.largest(question.low) or parameters
+    below, above, dim = 0, None, min(question.low, most)
     while above is None and not search.spent:
         if reaches(dim):
             above = dim
-        elif dim == parameters:
+        elif dim == most:
             break
         else:
-            below, dim = dim, min(2 * dim, parameters)
+            below, dim = dim, min(2 * dim, most)
     while above and above > max(below * question.precision, below + 1) and not search.spent:
         middle = max(below + 1, round(math.sqrt(max(below, 1) * above)))
         if reaches(middle):
@@ -168,6 +173,15 @@ class _Search:
         if first[f"validation_{self._metric.name}"] is None:
             raise InvalidInput("validation", "must be above 0: held-out examples are the measure")
         return self._metric, tuple(map(self._figure, results)), int(first["parameters"])
+
+    def largest(self, dim: int) -> int | None:
+        """The most dimensions that the space can have, of which the first d is one; None for D."""
+        config = RunConfig.resolve({**self._given, "dim": dim}).by_itself()
+        trainer = Trainer(config, run.load(config))
+        place, params = trainer.phases[0], trainer.weights.params
+        optimizer = trainer.optimizer(place, params, trainer.exchange(place.phase))
+        state = subspace_state(jax.eval_shape(optimizer.init, params))
+        return None if state is None else state.space.largest()
 
     def point(self, dim: int) -> Point:
         given = {**self._given, "dim": dim}
