@@ -7,10 +7,21 @@ from subspace.run.execute import (
     check_plot,
     compare,
     evaluate,
+    evaluate_start,
     execute,
     load,
     request,
     saved,
 )
 
-__all__ = ["Saved", "check_plot", "compare", "evaluate", "execute", "load", "request", "saved"]
+__all__ = [
+    "Saved",
+    "check_plot",
+    "compare",
+    "evaluate",
+    "evaluate_start",
+    "execute",
+    "load",
+    "request",
+    "saved",
+]

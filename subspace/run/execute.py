@@ -220,15 +220,42 @@ def evaluate(
     Raises:
         InvalidInput: no run, no whole checkpoint, or no such split.
     """
-    one_of("split", split, ("train", "validation", "test"))
+    one_of("split", split, _SPLITS)
     trainer, weights, step, damaged = saved(folder, data_dir)
     if file is not None:
         weights = starting_weights(file, weights, "weights")
+    figures = _measured(trainer, weights, split)
+    return {"split": split, "step": step, **figures, "damaged": damaged}
+
+
+def evaluate_start(given: Mapping[str, Any], split: str = "test") -> dict[str, Any]:
+    """The metrics of weights that no run has made yet: those that a run would begin with.
+
+    Args:
+        given: ``init_from``, ``model``, ``dataset`` and other fields of `RunConfig`.
+        split: as for `evaluate`.
+
+    Returns:
+        ``split``, ``task``, and the task's metrics by name.
+
+    Raises:
+        InvalidInput: something can't be used; says which and what to do.
+    """
+    one_of("split", split, _SPLITS)
+    config = RunConfig.resolve({**given, "method": "sgd", "batch_size": 1})
+    trainer = Trainer(config, load(config), lambda fresh: read_source(config, fresh, None))
+    figures = _measured(trainer, trainer.weights, split)
+    return {"split": split, "task": config.task, **figures}
+
+
+def _measured(trainer: Trainer, weights: Weights, split: str) -> dict[str, float]:
     part = getattr(trainer.dataset, split)
     if not len(part.targets):
         raise InvalidInput("split", f"the run has no {split} split; use train or test")
-    figures = trainer.evaluate(trainer.placed(weights), part)
-    return {"split": split, "step": step, **figures, "damaged": damaged}
+    return trainer.evaluate(trainer.placed(weights), part)
+
+
+_SPLITS = ("train", "validation", "test")
 
 
 class Saved(NamedTuple):

@@ -106,7 +106,7 @@ OPTIONS: list[tuple[str, tuple[str, ...]]] = [
     ("run rbd --dim", ("'--dim' requires an argument",)),
     ("run rbd fpd", ("fpd", "subspace run --help")),
     ("runn rbd", ("runn", "'run'", "subspace --help")),
-    ("evaluate", ("RUN", "subspace evaluate --help")),
+    ("evaluate", ("RUN: ", "--init-from FILE")),
     ("evaluate nowhere", ("RUN: ", "nowhere")),
     ("evaluate nowhere --split best", ("--split: ", "train, validation, test")),
     ("compare", ("RUN", "subspace compare --help")),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
 
 import jax
@@ -158,3 +159,24 @@ def test_the_example_goes_from_weights_to_an_adapter(texts: Path, base: Path, ca
     said = capsys.readouterr().out
     assert "bytes for 3" in said
     assert "classes of two questions: [" in said
+
+
+def test_weights_from_elsewhere_are_measured_without_a_run(
+    cli: Cli, texts: Path, base: Path, tuned: Path, tmp_path: Path
+):
+    given = ("--init-from", base, "--dataset", f"text:{texts}")
+    check(cli("evaluate", *given), "--init-from", "--new-head")
+    check(cli("evaluate", tuned, *given), "--init-from", "leave")
+    check(cli("evaluate"), "RUN")
+    whole = tmp_path / "whole.safetensors"
+    assert cli("export", tuned, "--whole", "--out", whole).exit_code == 0
+    check(cli("evaluate", "--init-from", whole, "--dataset", f"text:{texts}"), "--init-from")
+
+
+def test_images_are_measured_without_a_run(cli: Cli, straight: Path, tmp_path: Path):
+    whole = tmp_path / "whole.safetensors"
+    assert cli("export", straight, "--whole", "--out", whole).exit_code == 0
+    of_run = json.loads(cli("evaluate", straight, "--json").stdout)
+    alone = json.loads(cli("evaluate", "--init-from", whole, "--json").stdout)
+    assert alone["accuracy"] == of_run["accuracy"]
+    assert "accuracy" in cli("evaluate", "--init-from", whole).stdout
