@@ -13,6 +13,9 @@ from subspace.study.cell import Result
 from subspace.study.table import MeanStd, grouped, metric_of
 from subspace.tasks import Metric
 
+_ROOM = 7  # lines of a legend within a panel
+_MARKERS, _DASHES = "os^vDP*", ("-", "--", ":", "-.")  # colours come again after ten lines
+
 
 def draw(
     file: Path,
@@ -40,7 +43,26 @@ def draw(
         panel.set_title(plain(f"{model} · {dataset}"), fontsize="medium")
         panel.set_ylabel(f"test {metric.title}")
         panel.grid(alpha=0.3)
+    if x_label is not None:
+        _legend(figure)
     write_figure(figure, file, title)
+
+
+def _legend(figure: Any) -> None:
+    """In each panel while it leaves room for the lines, else one below all, which makes it taller.
+
+    Panels have the same variants, of which the first panel with the most names all.
+    """
+    named = [panel.get_legend_handles_labels() for panel in figure.axes]
+    handles, labels = max(named, key=lambda one: len(one[1]))
+    if len(labels) <= _ROOM:
+        for panel, (_, own) in zip(figure.axes, named, strict=True):
+            if own:
+                panel.legend(fontsize="small")
+        return
+    columns = max(2, round(figure.get_figwidth() / 2.1))
+    figure.set_figheight(figure.get_figheight() + 0.22 * -(-len(labels) // columns))
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize="small")
 
 
 def _bars(
@@ -74,17 +96,16 @@ def _lines(panel: Any, metric: Metric, groups: Mapping[str, list[Result]], x_lab
         else:
             place = _dimensions(group) if x_label == "d" else x  # shares of d are rounded up
             series.setdefault(_family(variant, x), []).append((place, found))
-    for family, points in series.items():
+    for number, (family, points) in enumerate(series.items()):
         points.sort(key=lambda point: point[0])
         errors = [factor * f.std if f.n > 1 else 0 for _, f in points]
         means = [factor * f.mean for _, f in points]
-        panel.errorbar([x for x, _ in points], means, errors, marker="o", capsize=3, label=family)
+        style = {"marker": _MARKERS[number % len(_MARKERS)], "linestyle": _DASHES[number // 10 % 4]}
+        panel.errorbar([x for x, _ in points], means, errors, capsize=3, label=family, **style)
     places = [x for points in series.values() for x, _ in points]
     if places and min(places) > 0 and max(places) / min(places) >= 20:
         panel.set_xscale("log")
     panel.set_xlabel(x_label)
-    if series:
-        panel.legend(fontsize="small")
 
 
 def _factor(metric: Metric) -> int:
