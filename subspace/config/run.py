@@ -9,9 +9,10 @@ from typing import Any
 
 from subspace import pretrained
 from subspace.config.phase import Phase
+from subspace.config.usual import usual
 from subspace.data.tokenize import BYTES
-from subspace.errors import InvalidInput, in_phase, lookup
-from subspace.methods import OnTrajectory, rates
+from subspace.errors import InvalidInput, in_phase
+from subspace.methods import OnTrajectory
 from subspace.models import MODELS
 from subspace.models.bert import POOLINGS
 from subspace.options import check, fields_of, option, path, values_of
@@ -221,7 +222,7 @@ class RunConfig:
             >>> RunConfig.resolve({"method": "dldr", "epochs": 30}, [{"method": "pbfgs"}])
         """
         given = {name: value for name, value in given.items() if value is not None}
-        config = cls(**_usual(given) | {name: given.pop(name) for name in SHARED & given.keys()})
+        config = cls(**usual(given) | {name: given.pop(name) for name in SHARED & given.keys()})
         task = {"model": config.model, "dataset": config.dataset}
         phases: list[Phase] = []
         for i, one in enumerate([{"method": "rbd"} | given, *then]):
@@ -293,32 +294,6 @@ class RunConfig:
             raise InvalidInput("resume", f"config.json is damaged or of another version: {odd}")
         phases = tuple(Phase.from_json(phase) for phase in record["phases"])
         return cls(**{**record, "phases": phases})
-
-
-def _usual(given: Mapping[str, Any]) -> dict[str, Any]:
-    """What a run's task says of model, dataset and augmentation."""
-    texts = str(given.get("dataset", "")).startswith("text:")
-    name = given.get("task", "text" if texts else "images")
-    task = lookup("task", name, TASKS)
-    dataset = given.get("dataset", task.dataset)
-    if dataset is None:
-        what = {"language": "file:PATH", "text": "text:DIR"}.get(name, "npz:FILE")
-        raise InvalidInput("dataset", f"say which {name} is to be trained on, such as {what}")
-    augment = task.augments and rates.augment(dataset)
-    usual = {"task": name, "model": task.model, "dataset": dataset, "augment": augment}
-    return usual | (_pretrained(given) if name == "text" else {})
-
-
-def _pretrained(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The pretrained model whose sizes, and tokenizer, a run takes by default."""
-    start = given.get("init_from")
-    found = given.get("architecture") or (
-        start if pretrained.folder_of(start, "init_from") is not None else None
-    )
-    if found is None:
-        return {}
-    has = (pretrained.model_in(found, "architecture") / pretrained.TOKENIZER).is_file()
-    return {"architecture": found} | ({"tokenizer": found} if has else {})
 
 
 def _check_no_text(config: RunConfig) -> None:
