@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import equinox as eqx
+import jax
 import numpy as np
 import pytest
 from helpers import write_tfds
@@ -14,6 +16,7 @@ from subspace import InvalidInput
 from subspace.data.dataset import Wanted
 from subspace.data.sentences import load_sentences
 from subspace.data.tokenize import Bytes, tokenizer
+from subspace.models.bert import Bert, BertShape
 
 ROWS = [("good", "a fine film"), ("bad", "dull"), ("good", 'so "fine", so long'), ("bad", "ü no")]
 
@@ -70,6 +73,19 @@ def test_labels_that_are_numbers_are_ordered_as_such(tmp_path: Path):
     rows = [(label, "text") for label in ("10", "9", "-1", "9")]
     data = load(write(write(tmp_path, "csv", rows=rows), "csv", "test", rows))
     np.testing.assert_array_equal(data.train.targets, [2, 1, 0, 1])
+
+
+def test_separators_that_are_no_ends_of_lines_stay_in_texts(tmp_path: Path):
+    rows = [("nan", "one\u2028two"), ("1", "three\x0bfour"), ("nan", "five")]
+    data = load(write(write(tmp_path, "jsonl", rows=rows), "jsonl", "test", rows))
+    np.testing.assert_array_equal(data.train.targets, [1, 0, 1])
+
+
+def test_a_text_without_tokens_is_no_trouble():
+    model = Bert(BertShape(257, width=8, heads=2, inner=8), 2, key=jax.random.key(0))
+    loss = lambda m: jax.numpy.sum(m(jax.numpy.zeros(4, "int32")))  # noqa: E731
+    found = eqx.filter_value_and_grad(loss)(model)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found) if eqx.is_array(leaf))
 
 
 def test_tokens_are_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -20,6 +20,7 @@ from subspace.data.dataset import Dataset, Split, Wanted, check_division, divide
 from subspace.data.tfds_text import Texts, texts_of
 from subspace.data.tokenize import AbstractTokenizer, tokenizer
 from subspace.errors import InvalidInput
+from subspace.options import number
 
 _KINDS = (".tsv", ".csv", ".jsonl")
 _PARTS = ("train", "validation", "test")
@@ -96,13 +97,13 @@ def _texts(root: Path, part: str, wanted: Wanted) -> Texts | None:
     except UnicodeDecodeError:
         raise InvalidInput("dataset", f"{file} isn't UTF-8") from None
     texts, labels = [], []
-    for number, row in _rows(file, content):
+    for place, row in _rows(file, content):
         for column, name in ((texts, wanted.text_column), (labels, wanted.label_column)):
             value = row.get(name)
             if value is None:
                 have = ", ".join(str(one) for one in row if one is not None)
                 flag = "text_column" if column is texts else "label_column"
-                raise InvalidInput(flag, f"{file}, {number}: no {name!r} among {have}")
+                raise InvalidInput(flag, f"{file}, {place}: no {name!r} among {have}")
             column.append(str(value))
     if len(texts) < 2:
         raise InvalidInput("dataset", f"{file} has {len(texts)} texts; it has to have two or more")
@@ -112,9 +113,9 @@ def _texts(root: Path, part: str, wanted: Wanted) -> Texts | None:
 def _rows(file: Path, content: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each row by column, and where it is."""
     if file.suffix == ".jsonl":
-        for number, line in enumerate(content.splitlines(), start=1):
+        for count, line in enumerate(content.split("\n"), start=1):  # others stand in texts
             if line.strip():
-                yield f"line {number}", files.parsed(line, file, "dataset")
+                yield f"line {count}", files.parsed(line, file, "dataset")
         return
     if file.suffix == ".tsv":  # a quotation mark is a character like others there
         lines = csv.DictReader(
@@ -133,13 +134,13 @@ def _classes(train: Texts) -> dict[str, int]:
     labels = set(train.labels)
     if len(labels) < 2:
         raise InvalidInput("dataset", f"{train.where} has {len(labels)} label; give two or more")
-    return {label: number for number, label in enumerate(sorted(labels, key=_order))}
+    return {label: place for place, label in enumerate(sorted(labels, key=_order))}
 
 
 def _order(label: str) -> tuple[bool, float, str]:
     """Numbers before words, by their size."""
     try:
-        return False, float(label), label
+        return False, number(label), label
     except ValueError:
         return True, 0.0, label
 

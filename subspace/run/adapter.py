@@ -19,6 +19,7 @@ from subspace.config.phase import default_of, fields_of_phase
 from subspace.config.run import RunConfig
 from subspace.errors import InvalidInput, lookup
 from subspace.methods import METHODS
+from subspace.methods.in_random import InRandomSubspace
 from subspace.models import hugging_face
 from subspace.models.bert import Bert
 from subspace.optim.frozen import trained
@@ -28,7 +29,7 @@ from subspace.spaces.base import AbstractSubspace, Coords
 from subspace.store import weights_file
 from subspace.store.source import starting_weights
 from subspace.store.weights import Weights
-from subspace.train.trainer import model_key
+from subspace.train.trainer import direction_seed, model_key
 
 COORDINATES = "coordinates."
 _M = TypeVar("_M")
@@ -82,11 +83,14 @@ def load_adapter(file: str | Path, base: Any) -> Adapter:
         raise InvalidInput("base", f"isn't what {file} was made on; give it those weights")
     which = trained(params, config.freeze)
     some = params if which is None else eqx.filter(params, which)
-    method: Any = config.phases[0].method
-    if not hasattr(method, "subspace") or not any(name.startswith(COORDINATES) for name in arrays):
+    method = config.phases[0].method
+    if not isinstance(method, InRandomSubspace) or not any(map(_is_coordinate, arrays)):
         raise InvalidInput("file", f"{file} has a run's steps; `subspace apply` rebuilds it")
-    space = method.subspace(some, config.seed, None)
-    return Adapter(space, coordinates(arrays, about, space), which)
+    space = method.subspace(some, direction_seed(config, 0), None)
+    try:
+        return Adapter(space, coordinates(arrays, about, space), which)
+    except (KeyError, ValueError):
+        raise InvalidInput("file", f"{file} lacks coordinates; export the run again") from None
 
 
 def load_pretrained(where: str, classes: int, *, seed: int = 0, pooling: str | None = None) -> Bert:
@@ -115,7 +119,7 @@ def coordinates(
     arrays: Mapping[str, np.ndarray], about: Mapping[str, Any], space: AbstractSubspace
 ) -> Coords:
     """Those in a file, of a space; raises KeyError or ValueError where they aren't."""
-    held = {name: x for name, x in arrays.items() if name.startswith(COORDINATES)}
+    held = {name: x for name, x in arrays.items() if _is_coordinate(name)}
     found = unpacked(held, about.get("scales", {}))
     coords = {}
     for name, zero in space.origin().items():
@@ -123,6 +127,10 @@ def coordinates(
         if coords[name].shape != zero.shape:
             raise ValueError(name)
     return coords
+
+
+def _is_coordinate(name: str) -> bool:
+    return name.startswith(COORDINATES)
 
 
 def digest(params: PyTree) -> str:

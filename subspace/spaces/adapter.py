@@ -64,7 +64,7 @@ class Choice:
     matrices: tuple[Matrix, ...]
     direct: tuple[int, ...]
 
-    def leaves_of(self, tree: PyTree) -> list[Array]:
+    def leaves_of(self, tree: PyTree) -> list[Any]:
         """The leaves of a tree shaped like the parameters.
 
         Raises:

@@ -46,6 +46,14 @@ def model_key(seed: int) -> PRNGKeyArray:
     return jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), 2**31)
 
 
+def direction_seed(config: RunConfig, index: int) -> int:
+    """Every phase has directions of its own; a plain run's are named by its seed."""
+    if index == 0 and not config.epochs_before:
+        return config.seed
+    seeds = np.random.SeedSequence((config.seed, config.epochs_before, index))
+    return int(seeds.generate_state(1)[0])
+
+
 class Trainer:
     """The pieces of a run, built from a configuration and data.
 
@@ -194,7 +202,7 @@ class Trainer:
         self, place: PlacedPhase, target: Any, exchange: AbstractExchange
     ) -> optax.GradientTransformationExtraArgs:
         """A phase's, on parameters or a trajectory; its state names the random directions."""
-        seed = self._direction_seed(place.index)
+        seed = direction_seed(self.config, place.index)
         return self._optimizer(place.phase, target, place.steps, seed, exchange)
 
     def _optimizer(
@@ -208,14 +216,6 @@ class Trainer:
         if phase.method.needs_rows:
             raise InvalidInput("freeze", f"doesn't go with {phase.method.name}; leave it out")
         return on_some(make, target, self.trained)
-
-    def _direction_seed(self, index: int) -> int:
-        """Every phase has directions of its own; a plain run's are named by its seed."""
-        config = self.config
-        if index == 0 and not config.epochs_before:
-            return config.seed
-        seeds = np.random.SeedSequence((config.seed, config.epochs_before, index))
-        return int(seeds.generate_state(1)[0])
 
     def _start(self, start: str | None, rows: Float[np.ndarray, "t n"]) -> Weights | None:
         if start == "here":

@@ -108,6 +108,13 @@ def test_it_resumes_and_goes_on(cli: Cli, tuned: Path, tmp_path: Path):
     assert first.exit_code == 0, first.output
     assert RunFolder(tmp_path / "on").read_config().tokenizer == "bytes"
     assert cli("run", "fpd", *out, "--resume", "--epochs", 2).exit_code == 0
+    small, large = tmp_path / "on.safetensors", tmp_path / "whole.safetensors"
+    assert cli("export", tmp_path / "on", "--out", small).exit_code == 0
+    assert "bit for bit" in cli("apply", small, "--base", tuned, "--out", large).output
+    before = library.saved(RunFolder(tuned))
+    model = before.trainer.model(before.weights)
+    tuned_twice = subspace.load_adapter(small, model).on(model)
+    np.testing.assert_array_equal(tuned_twice.head.weight, load_file(large)["head.weight"])
 
 
 def test_an_architecture_alone_starts_afresh(cli: Cli, texts: Path, base: Path, tmp_path: Path):
