@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
@@ -32,6 +33,7 @@ from subspace.train.trainer import Trainer
 
 _STEPS = "steps."
 _LEFT = 1e-3  # of the way that a run went, outside of its subspace
+_ROUNDING = 1e-5  # of the parameters' length, over all steps together
 
 
 def export(
@@ -97,7 +99,8 @@ def _export_few(
         about = {"scales": scales} if scales else {}
     # what `apply` makes of it here, which rounds otherwise than the run
     params = _applied(trainer, found, about)
-    _check_way(trainer.weights.params, weights.params, params, exact=numbers == "float32")
+    if numbers == "float32":
+        _check_way(trainer.weights.params, weights.params, params)
     state = weights_file.arrays_of(Weights({}, weights.model_state))
     made = weights_file.arrays_of(Weights(params, weights.model_state))
     about |= _about(trainer) | {"makes": proof.of(made)}
@@ -190,24 +193,18 @@ def _applied(trainer: Trainer, arrays: dict[str, np.ndarray], about: dict[str, A
     return Adapter(space, coordinates(arrays, about, space), trainer.trained).on(params)
 
 
-def _check_way(start: PyTree, end: PyTree, made: PyTree, exact: bool) -> None:
-    """Raises InvalidInput if what is made isn't where the run went."""
-    went, left = (
-        float(
-            sum(
-                np.sum(np.square(np.asarray(a, np.float64) - b))
-                for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(end), strict=True)
-            )
-        )
-        ** 0.5
-        for one in (start, made)
-    )
-    if exact and left > _LEFT * went:
-        raise InvalidInput(
-            "run",
-            f"{left / max(went, 1e-30):.1%} of the way that it went lies outside of its "
-            "subspace; use --whole",
-        )
+def _check_way(start: PyTree, end: PyTree, made: PyTree) -> None:
+    """Raises InvalidInput if what is made isn't where the run went, but for its rounding."""
+    nowhere = jax.tree.map(jnp.zeros_like, end)
+    length, went, left = (_distance(one, end) for one in (nowhere, start, made))
+    if left > _LEFT * went + _ROUNDING * length:
+        said = f"{left / went:.1%} of the way that it went lies outside of its subspace"
+        raise InvalidInput("run", f"{said}; use --whole")
+
+
+def _distance(left: PyTree, right: PyTree) -> float:
+    pairs = zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True)
+    return sum(float(np.sum(np.square(np.asarray(a, np.float64) - b))) for a, b in pairs) ** 0.5
 
 
 def _about(trainer: Trainer) -> dict[str, Any]:

@@ -109,7 +109,8 @@ def test_it_resumes_and_goes_on(cli: Cli, tuned: Path, tmp_path: Path):
     assert RunFolder(tmp_path / "on").read_config().tokenizer == "bytes"
     assert cli("run", "fpd", *out, "--resume", "--epochs", 2).exit_code == 0
     small, large = tmp_path / "on.safetensors", tmp_path / "whole.safetensors"
-    assert cli("export", tmp_path / "on", "--out", small).exit_code == 0
+    made = cli("export", tmp_path / "on", "--out", small)
+    assert made.exit_code == 0, made.output
     assert "bit for bit" in cli("apply", small, "--base", tuned, "--out", large).output
     before = library.saved(RunFolder(tuned))
     model = before.trainer.model(before.weights)
