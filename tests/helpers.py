@@ -73,7 +73,10 @@ def write_tfds(
         _write_records(folder / f"{base}-{split}.{file_format}-00000-of-00001", images, labels)
     first = next(iter(splits.values()))[0]
     classes = max(int(labels.max()) for _, labels in splits.values()) + 1
-    what = {"text": text_feature()} if first.ndim == 1 else {"image": image_feature(first[0].shape)}
+    if isinstance(first[0], str):
+        what = {"text": text_feature()}
+    else:
+        what = {"image": image_feature(first[0].shape)}
     held = {**what, "label": label_feature(classes), **(features or {})}
     (folder / "features.json").write_text(json.dumps(_features_dict(held)))
     info = {
