@@ -134,7 +134,7 @@ def test_pytorchs_names_and_layouts_become_ours(resnet: Weights, tmp_path: Path)
     ours = weights_file.arrays_of(resnet)
     rng = np.random.default_rng(0)
     meant = {name: rng.normal(size=x.shape).astype(np.float32) for name, x in ours.items()}
-    counters = {"bn1.num_batches_tracked": np.int64(3)[None]}
+    counters = {"bn1.num_batches_tracked": np.asarray([3])}
     found = weights_file.filled(as_torch(meant) | counters, resnet, tmp_path, "init_from")
     for name, array in weights_file.arrays_of(found).items():
         np.testing.assert_array_equal(array, meant[name], err_msg=name)
