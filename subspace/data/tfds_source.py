@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,10 +59,26 @@ class PreparedDataset:
         return cached(key, shape, self.classes, lambda: _decode(self, part, size))
 
 
-def check_name(name: str) -> None:
-    """Raises InvalidInput unless it is such as TFDS gives."""
+def open_builder(name: str, data_dir: str | None, check: Callable[[Any], Any]) -> Any:
+    """The ``tfds.core.DatasetBuilder`` of a prepared dataset, downloaded if need be and possible.
+
+    Args:
+        name, data_dir: see `open_source`.
+        check: of a builder, before anything is downloaded: raises InvalidInput if it is of no use.
+
+    Raises:
+        InvalidInput: if there is no such dataset, directory or network.
+    """
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise InvalidInput("dataset", f"{name!r} isn't a name; use name[/config][:version]")
+    root = None if data_dir is None else directory(data_dir)
+    builder = on_disk(name, root)
+    if builder is None:
+        problem = missing(name, root)
+        if problem is not None:
+            raise problem
+        builder = prepare(name, check=check)
+    return builder
 
 
 def open_source(name: str, data_dir: str | None, image_size: int | None = None) -> PreparedDataset:
@@ -80,14 +96,7 @@ def open_source(name: str, data_dir: str | None, image_size: int | None = None) 
         InvalidInput: if there is no such dataset, directory or network, or the dataset isn't
             image classification with ``uint8`` images of one size.
     """
-    check_name(name)
-    root = None if data_dir is None else directory(data_dir)
-    builder = on_disk(name, root)
-    if builder is None:
-        problem = missing(name, root)
-        if problem is not None:
-            raise problem
-        builder = prepare(name, check=lambda found: _classification(found, image_size))
+    builder = open_builder(name, data_dir, lambda found: _classification(found, image_size))
     shape, classes = _classification(builder, image_size)
     title = "/".join(filter(None, [builder.name, builder.info.config_name]))
     return PreparedDataset(builder, title, str(builder.version), shape, classes, _parts(builder))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from subspace.data.dataset import Wanted
-from subspace.data.tfds_find import directory, missing, on_disk, unreadable
-from subspace.data.tfds_prepare import prepare, quiet
-from subspace.data.tfds_source import check_lengths, check_name
+from subspace.data.tfds_find import unreadable
+from subspace.data.tfds_prepare import quiet
+from subspace.data.tfds_source import check_lengths, open_builder
 from subspace.errors import InvalidInput
 
 
@@ -27,14 +27,7 @@ def texts_of(wanted: Wanted) -> dict[str, Texts]:
     Raises:
         InvalidInput: there is no such dataset, it can't be read, or has no such columns.
     """
-    check_name(wanted.name)
-    root = None if wanted.data_dir is None else directory(wanted.data_dir)
-    builder = on_disk(wanted.name, root)
-    if builder is None:
-        problem = missing(wanted.name, root)
-        if problem is not None:
-            raise problem
-        builder = prepare(wanted.name, check=lambda found: _check(found, wanted))
+    builder = open_builder(wanted.name, wanted.data_dir, lambda found: _check(found, wanted))
     _check(builder, wanted)
     found = {part: _read(builder, part, wanted) for part in ("train", "validation", "test")}
     held = {part: one for part, one in found.items() if one is not None and one.texts}

@@ -72,7 +72,7 @@ class RBD(InRandomSubspace, Optimized):
         follow = in_subspace(
             space, None, exchange=context.exchange, error_feedback=self.error_feedback
         )
-        # It acts on the lifted steps, as directions don't outlive a step.
+        # The optimizer acts on the lifted steps, as directions don't outlive a step.
         return chain(follow, self.inner(context))
 
 

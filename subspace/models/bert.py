@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from subspace.errors import InvalidInput
 from subspace.models.blocks import keys_of
-from subspace.models.layers import Dense
+from subspace.models.layers import Dense, small
 
 Tokens = Float[Array, "tokens width"]
 
@@ -122,9 +122,9 @@ class Embeddings(eqx.Module):
 
     def __init__(self, shape: BertShape, *, key: PRNGKeyArray):
         keys = keys_of(key)
-        self.words = _small(next(keys), (shape.vocabulary, shape.width))
-        self.positions = _small(next(keys), (shape.positions, shape.width))
-        self.types = _small(next(keys), (shape.types, shape.width))
+        self.words = small(next(keys), (shape.vocabulary, shape.width))
+        self.positions = small(next(keys), (shape.positions, shape.width))
+        self.types = small(next(keys), (shape.types, shape.width))
         self.norm = eqx.nn.LayerNorm(shape.width, shape.epsilon)
 
     def __call__(self, tokens: Int[Array, " tokens"]) -> Tokens:
@@ -178,8 +178,4 @@ def _mean(x: Tokens, real: Array) -> Float[Array, " width"]:
 def _dense(inputs: int, outputs: int, key: PRNGKeyArray) -> Dense:
     """A dense layer that starts as BERT's do: normal with deviation 0.02."""
     fresh = Dense(inputs, outputs, key=key)
-    return eqx.tree_at(lambda dense: dense.weight, fresh, _small(key, (inputs, outputs)))
-
-
-def _small(key: PRNGKeyArray, shape: tuple[int, int]) -> Float[Array, "rows columns"]:
-    return 0.02 * jax.random.normal(key, shape, jnp.float32)
+    return eqx.tree_at(lambda dense: dense.weight, fresh, small(key, (inputs, outputs)))

@@ -8,7 +8,7 @@ last the outputs.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import NamedTuple
 
@@ -103,12 +103,21 @@ def _laid_out(array: np.ndarray) -> np.ndarray:
     return array.T if array.ndim == 2 else array
 
 
-def _their_layers(arrays: Arrays) -> list[_Layer]:
+def _by_layer(names: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Names by what they are, such as ``weight``, of each layer in its order."""
     groups: dict[str, dict[str, str]] = {}
-    for name in arrays:
+    for name in names:
         prefix, _, what = name.rpartition(".")
         groups.setdefault(prefix, {})[what] = name
-    layers = []
+    return groups
+
+
+def _parameters(wanted: Shapes) -> list[str]:
+    return [name for name in wanted if not name.startswith("state.")]
+
+
+def _their_layers(arrays: Arrays) -> list[_Layer]:
+    groups, layers = _by_layer(arrays), []
     for prefix in sorted(groups, key=_place):
         names = groups[prefix]
         if "weight" not in names:
@@ -138,13 +147,8 @@ def _place(name: str) -> tuple[tuple[int, int], ...]:
 
 
 def _our_layers(wanted: Shapes) -> list[_Layer]:
-    groups: dict[str, dict[str, str]] = {}
-    for name in wanted:
-        if not name.startswith("state."):
-            prefix, _, what = name.rpartition(".")
-            groups.setdefault(prefix, {})[what] = name
     layers, norms = [], 0
-    for prefix, names in groups.items():
+    for prefix, names in _by_layer(_parameters(wanted)).items():
         if "scale" in names:  # the state holds running statistics in the order of their layers
             state = {"running_mean": f"state.{norms}.0", "running_var": f"state.{norms}.1"}
             layers.append(_Layer(prefix, "normalisation", names | state))
@@ -168,8 +172,8 @@ def _other_network(theirs: Sequence[_Layer], ours: Sequence[_Layer], where: str)
 
 def head_of(wanted: Shapes) -> tuple[str, ...]:
     """The names of the last layer, whose outputs are classes."""
-    last = [name.rpartition(".")[0] for name in wanted if not name.startswith("state.")][-1]
-    return tuple(name for name in wanted if name.rpartition(".")[0] == last)
+    *_, last = _by_layer(_parameters(wanted)).values()
+    return tuple(last.values())
 
 
 def nearest(name: str, names: Sequence[str]) -> str:

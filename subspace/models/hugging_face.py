@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -61,10 +60,4 @@ def _pooling(folder: Path, config: dict[str, Any], field: str) -> str:
 
 
 def _read(file: Path, field: str) -> dict[str, Any]:
-    try:
-        record = json.loads(files.read(file, field))
-    except ValueError:
-        record = None
-    if not isinstance(record, dict):
-        raise InvalidInput(field, f"{file} is damaged")
-    return record
+    return files.parsed(files.read(file, field), file, field)

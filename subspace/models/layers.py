@@ -26,6 +26,11 @@ def _glorot_uniform(key: PRNGKeyArray, shape: tuple[int, ...], groups: int = 1) 
     return flat.reshape(shape)
 
 
+def small(key: PRNGKeyArray, shape: tuple[int, int]) -> Float[Array, "rows columns"]:
+    """Normal with deviation 0.02, as transformers start."""
+    return 0.02 * jax.random.normal(key, shape, jnp.float32)
+
+
 class Dense(eqx.Module):
     """An affine map ``x @ weight + bias``, of one vector or of one at each position.
 

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from subspace.errors import InvalidInput
 from subspace.models.blocks import keys_of
-from subspace.models.layers import Conv, Dense
+from subspace.models.layers import Conv, Dense, small
 
 Tokens = Float[Array, "tokens width"]
 
@@ -64,7 +64,7 @@ class ViT(eqx.Module):
         keys = keys_of(key)
         self.embed = Conv(channels, width, patch, key=next(keys), stride=patch)
         count = (height // patch) * (across // patch)
-        self.positions = _small(next(keys), (count, width))
+        self.positions = small(next(keys), (count, width))
         self.blocks = tuple(Block(width, heads, key=next(keys)) for _ in range(depth))
         self.norm = eqx.nn.LayerNorm(width)
         self.output = Dense(width, classes, key=next(keys))
@@ -115,8 +115,8 @@ class Decoder(eqx.Module):
             heads: of attention.
         """
         keys = keys_of(key)
-        self.embed = _small(next(keys), (vocabulary, width))
-        self.positions = _small(next(keys), (longest, width))
+        self.embed = small(next(keys), (vocabulary, width))
+        self.positions = small(next(keys), (longest, width))
         self.blocks = tuple(Block(width, heads, key=next(keys)) for _ in range(depth))
         self.norm = eqx.nn.LayerNorm(width)
         self.output = Dense(width, vocabulary, key=next(keys))
@@ -162,7 +162,3 @@ class Block(eqx.Module):
 def decoder(in_shape: tuple[int, ...], vocabulary: int, *, key: PRNGKeyArray) -> Decoder:
     """A `Decoder` for windows of ``in_shape = (tokens,)``."""
     return Decoder(vocabulary, in_shape[0], key=key)
-
-
-def _small(key: PRNGKeyArray, shape: tuple[int, int]) -> Tokens:
-    return 0.02 * jax.random.normal(key, shape, jnp.float32)

@@ -151,7 +151,7 @@ def lean(config: RunConfig) -> dict[str, Any]:
 def _lean(config: RunConfig) -> dict[str, Any]:
     record: dict[str, Any] = config.to_json() | {"data_dir": None, "source": None}
     phases = [_unusual(phase) for phase in record["phases"]]
-    usual = {name: field.default for name, field in fields_of(RunConfig).items()}
+    usual = _defaults()
     kept = {k: v for k, v in record.items() if k not in usual or v != usual[k]}
     if ":" in config.dataset:  # a path of this machine
         kept["dataset"] = f"{config.dataset.partition(':')[0]}:{config.data_name}"
@@ -191,9 +191,12 @@ def config_of(about: Mapping[str, Any], file: Path) -> RunConfig:
 
 
 def _whole(record: dict[str, Any]) -> RunConfig:
-    usual = {name: field.default for name, field in fields_of(RunConfig).items()}
     phases = [_filled(phase) for phase in record["phases"]]
-    return RunConfig.from_json(usual | {"epochs_before": 0} | record | {"phases": phases})
+    return RunConfig.from_json(_defaults() | {"epochs_before": 0} | record | {"phases": phases})
+
+
+def _defaults() -> dict[str, Any]:
+    return {name: field.default for name, field in fields_of(RunConfig).items()}
 
 
 def _filled(phase: dict[str, Any]) -> dict[str, Any]:

@@ -31,6 +31,8 @@ from subspace.train.diagnose import mean_diagnostics
 from subspace.train.loop import Loop
 from subspace.train.trainer import Trainer
 
+_SPLITS = ("train", "validation", "test")
+
 
 def request(
     given: Mapping[str, Any],
@@ -253,9 +255,6 @@ def _measured(trainer: Trainer, weights: Weights, split: str) -> dict[str, float
     if not len(part.targets):
         raise InvalidInput("split", f"the run has no {split} split; use train or test")
     return trainer.evaluate(trainer.placed(weights), part)
-
-
-_SPLITS = ("train", "validation", "test")
 
 
 class Saved(NamedTuple):

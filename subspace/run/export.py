@@ -98,7 +98,7 @@ def _export_few(
         found, scales = packed(_coordinates(saved, space), numbers)
         about = {"scales": scales} if scales else {}
     # what `apply` makes of it here, which rounds otherwise than the run
-    params = _applied(trainer, found, about)
+    params = _applied(trainer, space, found, about)
     if numbers == "float32":
         _check_way(trainer.weights.params, weights.params, params)
     state = weights_file.arrays_of(Weights({}, weights.model_state))
@@ -141,7 +141,7 @@ def apply(file: Path, out: Path, base: str | Path | None = None) -> dict[str, An
         what = "what the seed initialises" if start is None else str(start)
         raise InvalidInput("base", f"{what} isn't what the run began with; give that, --base")
     try:
-        params = _applied(trainer, arrays, about)
+        params = _applied(trainer, _fixed_space(trainer), arrays, about)
     except (KeyError, ValueError, TypeError):
         raise InvalidInput("file", f"{file} lacks coordinates; export the run again") from None
     state = {name: array for name, array in arrays.items() if name.startswith("state.")}
@@ -181,13 +181,17 @@ def _steps(trainer: Trainer, folder: RunFolder, step: int) -> dict[str, np.ndarr
     return {f"{_STEPS}{index}": rows for index, rows in enumerate(logged)}
 
 
-def _applied(trainer: Trainer, arrays: dict[str, np.ndarray], about: dict[str, Any]) -> PyTree:
-    """The base, moved."""
+def _applied(
+    trainer: Trainer,
+    space: AbstractSubspace | None,
+    arrays: dict[str, np.ndarray],
+    about: dict[str, Any],
+) -> PyTree:
+    """The base, moved; ``space`` is that of `_fixed_space`."""
     params = trainer.weights.params
     phases = sorted(int(name[len(_STEPS) :]) for name in arrays if name.startswith(_STEPS))
     if phases:
         return parameters(trainer, [arrays[f"{_STEPS}{phase}"] for phase in phases])
-    space = _fixed_space(trainer)
     if space is None:
         raise KeyError(_STEPS)
     return Adapter(space, coordinates(arrays, about, space), trainer.trained).on(params)
