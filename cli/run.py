@@ -101,7 +101,7 @@ def run(
     """
     _check_method(given.get("method"), resume)
     place = (coordinator, num_processes, process_id)
-    _join(distributed, place, timeout, given.get("workers"))
+    _join(distributed, place, timeout, given)
     if tensorboard:
         from subspace.train.tensorboard import check_installed
 
@@ -113,7 +113,7 @@ Place = tuple[str | None, int | None, int | None]
 """The coordinator's address, how many processes there are, and which one this is."""
 
 
-def _join(distributed: bool, place: Place, timeout: float, workers: int | None) -> None:
+def _join(distributed: bool, place: Place, timeout: float, given: dict[str, Any]) -> None:
     """Makes the devices, or joins the processes, of the run; before anything uses JAX."""
     from subspace.distributed import join
     from subspace.errors import InvalidInput
@@ -125,12 +125,14 @@ def _join(distributed: bool, place: Place, timeout: float, workers: int | None) 
         join(*place, timeout)
     elif place != (None, None, None):
         raise InvalidInput("distributed", "is needed with --coordinator and its like")
-    elif workers is not None:
-        from subspace.config.run import RunConfig
+    elif given.get("workers") is not None:
+        from subspace.config.run import RunConfig, participants
         from subspace.options import check_value, fields_of
 
-        check_value(fields_of(RunConfig)["workers"], workers)
-        _make_cpu_devices(workers)
+        shared = {name: given.get(name) for name in ("workers", "participation")}
+        for name, value in shared.items():
+            check_value(fields_of(RunConfig)[name], value)
+        _make_cpu_devices(participants(**shared) or 1)
 
 
 def _make_cpu_devices(count: int) -> None:

@@ -23,6 +23,7 @@ from subspace.natural.scale_by_curvature import scale_by_curvature
 from subspace.optim.estimators import AbstractEstimator, Backprop, Evolution
 from subspace.optim.exchange import AbstractExchange, Alone, Gather, Mean
 from subspace.optim.in_subspace import SubspaceState, in_subspace
+from subspace.optim.local import local_params, local_steps
 from subspace.spaces.base import AbstractSubspace, Coords
 from subspace.spaces.curved import CurvedSubspace
 from subspace.spaces.factored import FactoredSubspace
@@ -85,6 +86,8 @@ __all__ = [
     "kfac",
     "load_adapter",
     "load_pretrained",
+    "local_params",
+    "local_steps",
     "methods",
     "models",
     "nes",

@@ -55,11 +55,19 @@ def test_sgd_by_another_name_is_optax(name):
 
 @pytest.mark.parametrize("name", OPTAX)
 def test_in_a_fixed_subspace_it_steps_in_coordinates(name):
-    decay = {"weight_decay": 0.25} if name == "adamw" else {}
+    spread = (40 / 8) ** 0.5  # over 40 numbers
+    decay = {"weight_decay": 0.25 * spread} if name == "adamw" else {}
     space = RandomSubspace(PARAMS, dim=8, redraw_every=None)
     expected = walked(in_subspace(space, OPTAX[name](0.1)))
-    found = walked(phase("fpd", optimizer=name, dim=8, **decay))
-    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    found = walked(phase("fpd", optimizer=name, dim=8, learning_rate=0.1 / spread, **decay))
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("dim", [2, 10, 40])
+def test_adams_rate_is_that_of_a_number_whatever_d(dim):
+    step: Any = phase("fpd", optimizer="adam", dim=dim)
+    updates, _ = step.update(gradient(PARAMS), step.init(PARAMS), PARAMS)
+    assert float(jnp.sqrt(jnp.mean(updates["w"] ** 2))) == pytest.approx(0.1, rel=1e-3)
 
 
 def test_where_directions_change_it_steps_along_what_they_follow():

@@ -116,16 +116,21 @@ class Phase:
     @property
     def shares_by_mean(self) -> bool:
         """Whether the number of workers makes no difference."""
-        return not isinstance(self.method, Exchanging) or self.method.exchange == "mean"
+        return not self.method.counts_workers
+
+    @property
+    def steps_of_a_round(self) -> int:
+        """How many a worker takes between exchanges."""
+        return self.values.get("local_steps", 1)
 
     @property
     def splits_directions(self) -> bool:
         return isinstance(self.method, Exchanging) and self.method.exchange == "split"
 
-    def exchange(self, axes: tuple[str, ...], workers: int) -> AbstractExchange:
-        """How so many workers on these axes share a step."""
+    def exchange(self, axes: tuple[str, ...], workers: int, seed: int = 0) -> AbstractExchange:
+        """How so many workers on these axes share a step; the seed is of rounding."""
         if isinstance(self.method, Exchanging):
-            return self.method.exchange_on(axes, workers)
+            return self.method.exchange_on(axes, workers, seed)
         return Mean(axes)
 
     def optimizer(

@@ -28,6 +28,13 @@ def _tokenizer(text: str) -> str:
     return text if text == BYTES else pretrained.named(text)
 
 
+def participants(workers: int | None, participation: int | float | None) -> int | None:
+    """How many of so many workers take part in a round; None for one on each device."""
+    if workers is None or participation is None:
+        return workers
+    return max(1, round(participation * workers))
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """Everything that determines a run, apart from where it is written.
@@ -178,6 +185,22 @@ class RunConfig:
         shown="one for each device",
         describes=False,
     )
+    skew: int | float | None = option(
+        None,
+        "Workers hold classes in proportions from a Dirichlet distribution with this for each: "
+        "near 0 one class each.",
+        panel="Several devices and processes",
+        above=0,
+        shown="all alike",
+    )
+    participation: int | float | None = option(
+        None,
+        "The fraction of the workers that take part in a round, drawn anew for each.",
+        panel="Several devices and processes",
+        above=0,
+        most=1,
+        shown="all",
+    )
     epochs_before: int = 0
     phases: tuple[Phase, ...] = ()
 
@@ -251,6 +274,16 @@ class RunConfig:
         scheme, colon, rest = self.dataset.partition(":")
         own = colon and scheme in ("folder", "npz", "file", "text")
         return Path(rest).stem if own else self.dataset
+
+    @property
+    def participants(self) -> int | None:
+        """How many workers take part in a round; None for one on each device."""
+        return participants(self.workers, self.participation)
+
+    @property
+    def divides_examples(self) -> bool:
+        """Whether each worker has examples of its own, instead of a share of every batch."""
+        return self.skew is not None or self.participation is not None
 
     def sampled_by(self, index: int) -> int | None:
         """The phase on whose samples phase ``index`` builds; None for those of the source."""

@@ -15,6 +15,7 @@ import optax
 from subspace.errors import InvalidInput
 from subspace.methods.schedule import Decayed, Schedule
 from subspace.optim.exchange import COMBINE, AbstractExchange, Alone, Gather, Mean
+from subspace.optim.rounded import ROUNDED, Rounded
 from subspace.options import (
     check,
     check_value,
@@ -26,7 +27,7 @@ from subspace.options import (
 from subspace.spaces.trajectory import TrajectorySubspace
 
 _M = TypeVar("_M", bound="type[Method]")
-_WORKERS = "Several devices and processes"
+WORKERS = "Several devices and processes"
 
 
 class Context(NamedTuple):
@@ -97,13 +98,19 @@ class Method(ABC):
         """Whether it applies weight decay itself, instead of seeing it in the gradient."""
         return False
 
-    def due(self, step: int) -> bool | None:
+    def due(self, step: int, steps: int) -> bool | None:
         """Of a method with work that not every step does: whether this step of a phase does it.
 
-        Each answer is a program of its own; None for a method without such work.
+        Each answer is a program of its own; None for a method without such work. An epoch has so
+        many ``steps``.
         """
-        del step
+        del step, steps
         return None
+
+    @property
+    def counts_workers(self) -> bool:
+        """Whether it makes a difference how many workers share a batch."""
+        return False
 
     def directions(self, params: Any) -> int | None:
         """d of a method without coordinates, that otherwise are counted; None to count them."""
@@ -162,33 +169,49 @@ class Exchanging(Method):
     exchange: str = option(
         "mean",
         "mean of shared coordinates, independent directions, or split directions.",
-        panel=_WORKERS,
+        panel=WORKERS,
         choices=EXCHANGES,
         by_run=True,
     )
     combine: str = option(
         "sum",
         "Steps of independent workers: their sum or mean.",
-        panel=_WORKERS,
+        panel=WORKERS,
         choices=COMBINE,
+        by_run=True,
+    )
+    sent_as: str = option(
+        "float32",
+        "The numbers that workers exchange: float32, bfloat16 or int8, rounded by chance.",
+        panel=WORKERS,
+        choices=("float32", *ROUNDED),
         by_run=True,
     )
     log_coordinates: bool = option(
         False,
         "Keep every step's coordinates, for `subspace replay`.",
-        panel=_WORKERS,
+        panel=WORKERS,
         describes=False,
         moves_rate=False,
         by_run=True,
     )
 
     def __post_init__(self):
-        Method.__post_init__(self)
+        super().__post_init__()
         if self.combine == "mean" and self.exchange != "independent":
             raise InvalidInput("combine", "goes with the exchange independent; leave it out")
+        if self.sent_as != "float32" and self.exchange != "mean":
+            raise InvalidInput("sent_as", "goes with the exchange mean; leave it out")
 
-    def exchange_on(self, axes: tuple[str, ...], workers: int) -> AbstractExchange:
-        """How so many workers on these axes share a step."""
+    @property
+    def counts_workers(self) -> bool:
+        own = self.exchange != "mean" or self.sent_as != "float32"
+        return own or super().counts_workers
+
+    def exchange_on(self, axes: tuple[str, ...], workers: int, seed: int = 0) -> AbstractExchange:
+        """How so many workers on these axes share a step; the seed is of rounding."""
+        if self.sent_as != "float32":
+            return Rounded(axes, self.sent_as, seed)
         if self.exchange == "mean":
             return Mean(axes, replayable=self.log_coordinates)
         return Gather(workers, axes, split=self.exchange == "split", combine=self.combine)
@@ -219,7 +242,7 @@ class OnTrajectory(Method):
     )
 
     def __post_init__(self):
-        Method.__post_init__(self)
+        super().__post_init__()
         if self.tail is not None and self.tail > 1 and self.tail != int(self.tail):
             raise InvalidInput("tail", f"must be a whole number or a fraction, got {self.tail}")
 
@@ -259,7 +282,7 @@ class InDirections(OnTrajectory):
     )
 
     def __post_init__(self):
-        OnTrajectory.__post_init__(self)
+        super().__post_init__()
         if self.dim > 1 and self.dim != int(self.dim):
             raise InvalidInput(
                 "dim", f"must be a whole number or a fraction below 1, got {self.dim}"

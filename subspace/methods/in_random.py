@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 from jaxtyping import Array, PyTree
 
 from subspace.basis import BASES, DEFAULT
@@ -71,7 +73,7 @@ class InRandomSubspace(InCompartments, Exchanging):
     )
 
     def __post_init__(self):
-        Exchanging.__post_init__(self)
+        super().__post_init__()
         _check_space(self)
 
     def subspace(
@@ -92,6 +94,16 @@ class InRandomSubspace(InCompartments, Exchanging):
         if self.space == "layer":
             return ScaledSubspace(params, scale=self.scale, **shared)
         return RandomSubspace(params, scale=self.scale, **shared)
+
+
+def spread_of(space: AbstractSubspace, params: PyTree) -> float:
+    """``√(n/d)``: how far d coordinates have to go for a unit direction to move n numbers by one.
+
+    n is D, or of an adapter how many numbers it has.
+    """
+    numbers = space.largest() or sum(leaf.size for leaf in jax.tree.leaves(params))
+    coords: Any = jax.eval_shape(space.origin)
+    return math.sqrt(numbers / sum(z.size for z in coords.values()))
 
 
 def _check_space(method: InRandomSubspace) -> None:

@@ -37,7 +37,7 @@ class Natural(Method):
     def passes(self, directions: int) -> float:
         return 3.0 + 3.0 / self.refresh  # a refresh sees gradients of its own
 
-    def due(self, step: int) -> bool | None:
+    def due(self, step: int, steps: int) -> bool | None:
         return step % self.refresh == 0
 
     def sgd(

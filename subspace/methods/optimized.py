@@ -37,7 +37,7 @@ class Optimized(Method):
     )
 
     def __post_init__(self):
-        Method.__post_init__(self)
+        super().__post_init__()
         usual = fields_of(type(self))["momentum"].default
         if self.optimizer != "sgd" and self.momentum != usual:
             raise InvalidInput("momentum", f"goes with sgd; {self.optimizer} has its own")
@@ -55,13 +55,23 @@ class Optimized(Method):
     def rate_name(self) -> str:
         return self.name + self._suffix
 
-    def inner(self, context: Context) -> optax.GradientTransformationExtraArgs:
-        """The optimizer."""
-        rate = context.learning_rate
-        if self.optimizer == "adam":
-            step = optax.adam(rate)
-        elif self.optimizer == "adamw":
-            step = optax.adamw(rate, weight_decay=context.weight_decay)
+    def inner(self, context: Context, spread: float = 1.0) -> optax.GradientTransformationExtraArgs:
+        """The optimizer.
+
+        Args:
+            context: with the learning rate, and the weight decay of AdamW.
+            spread: over how many numbers a coordinate of length one is spread, the root of it.
+                Adam's rate is how far a number goes in a step; coordinates go farther.
+        """
+        if self.optimizer == "sgd":
+            steps = [optax.sgd(context.learning_rate, self.momentum or None)]
         else:
-            step = optax.sgd(rate, self.momentum or None)
-        return step if self.clip is None else chain(optax.clip_by_global_norm(self.clip), step)  # pyright: ignore
+            steps = [optax.scale_by_adam()]
+            if spread != 1:
+                steps.append(optax.scale(spread))
+            if self.optimizer == "adamw":
+                steps.append(optax.add_decayed_weights(context.weight_decay))
+            steps.append(optax.scale_by_learning_rate(context.learning_rate))
+        if self.clip is not None:
+            steps.insert(0, optax.clip_by_global_norm(self.clip))
+        return chain(*steps)

@@ -10,8 +10,9 @@ from jaxtyping import Array, PyTree
 
 from subspace.errors import InvalidInput
 from subspace.methods.base import Context, Method, register, takes_fields_of
-from subspace.methods.in_random import InCompartments, InRandomSubspace
+from subspace.methods.in_random import InCompartments, InRandomSubspace, spread_of
 from subspace.methods.optimized import Optimized
+from subspace.methods.rounds import InRounds
 from subspace.methods.schedule import Rated, Schedule, momentum
 from subspace.optim.arguments import check_exchange, check_rate, for_the_tree_of_init
 from subspace.optim.averaging import AVERAGES, averaged
@@ -32,7 +33,7 @@ def _redraw_every() -> Any:
 
 @register("rbd")
 @dataclass(frozen=True, kw_only=True)
-class RBD(InRandomSubspace, Optimized):
+class RBD(InRandomSubspace, Optimized, InRounds):
     """SGD in a random subspace, new every step."""
 
     presets: ClassVar = {"strong": {"error_feedback": True, "recent": 3}}
@@ -49,19 +50,16 @@ class RBD(InRandomSubspace, Optimized):
     )
 
     def __post_init__(self):
-        InRandomSubspace.__post_init__(self)
-        Optimized.__post_init__(self)
+        super().__post_init__()
+        if self.rounds and self.exchange != "mean":
+            raise InvalidInput("local_steps", "go with the exchange mean; leave one of them out")
         if self.recent and self.space != "whole":
             raise InvalidInput("recent", f"goes with space whole, not {self.space}")
-        if self.error_feedback and self.log_coordinates:
-            raise InvalidInput(
-                "log_coordinates",
-                "the steps of error feedback don't follow from coordinates alone; "
-                "leave one of the two out",
-            )
 
     @property
     def rate_name(self) -> str:
+        if self.rounds:  # a worker's own steps are plain ones
+            return SGD.name + self._suffix
         return ("rbd+feedback" if self.error_feedback else self.name) + self._suffix
 
     def build(self, target: PyTree, context: Context) -> optax.GradientTransformationExtraArgs:
@@ -72,6 +70,8 @@ class RBD(InRandomSubspace, Optimized):
         follow = in_subspace(
             space, None, exchange=context.exchange, error_feedback=self.error_feedback
         )
+        if self.rounds:
+            return self.in_rounds(self.inner(context), follow)
         # The optimizer acts on the lifted steps, as directions don't outlive a step.
         return chain(follow, self.inner(context))
 
@@ -85,13 +85,10 @@ class FPD(InRandomSubspace, Optimized):
         "adapter": {"space": "factored", "optimizer": "adam", "schedule": "cosine", "dim": 500}
     }
 
-    def __post_init__(self):
-        InRandomSubspace.__post_init__(self)
-        Optimized.__post_init__(self)
-
     def build(self, target: PyTree, context: Context) -> optax.GradientTransformationExtraArgs:
         space = self.subspace(target, context.seed, None)
-        return in_subspace(space, self.inner(context), exchange=context.exchange)
+        inner = self.inner(context, spread_of(space, target))
+        return in_subspace(space, inner, exchange=context.exchange)
 
 
 @register("nes")
@@ -169,7 +166,7 @@ class RBDInLaw(InCompartments):
 
 @register("sgd")
 @dataclass(frozen=True, kw_only=True)
-class SGD(Optimized):
+class SGD(Optimized, InRounds):
     """Plain SGD on all D parameters: the yardstick."""
 
     average: str | None = option(
@@ -184,7 +181,8 @@ class SGD(Optimized):
 
     def build(self, target: PyTree, context: Context) -> optax.GradientTransformationExtraArgs:
         mean = optax.stateless(lambda grads, params: context.exchange.workers.mean(grads))
-        step = chain(mean, self.inner(context))
+        inner = self.inner(context)
+        step = self.in_rounds(inner, mean) if self.rounds else chain(mean, inner)
         if self.average is None:
             return step
         begins = (context.epochs - context.epochs // 2) * context.steps + 1

@@ -88,10 +88,6 @@ class PSGD(InDirections, Optimized):
     metric: str = _metric()
     momentum: int | float = momentum(0.9)
 
-    def __post_init__(self):
-        InDirections.__post_init__(self)
-        Optimized.__post_init__(self)
-
     @property
     def rate_name(self) -> str:
         return ("psgd" if self.metric == "variance" else "psgd+identity") + self._suffix
@@ -193,10 +189,6 @@ class TWA(OnTrajectory, Optimized):
     }
 
     momentum: int | float = momentum(0.9)
-
-    def __post_init__(self):
-        OnTrajectory.__post_init__(self)
-        Optimized.__post_init__(self)
 
     def space(self, samples: Any, params: PyTree, divided: bool = False) -> TrajectorySubspace:
         return TrajectorySubspace.fit(samples, None, params, divided, centred=False)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import final
+from typing import NamedTuple, final
 
 import equinox as eqx
+from jaxtyping import Array, Int
 
 from subspace.errors import InvalidInput, one_of
 from subspace.optim.workers import AbstractWorkers, AxisWorkers, OneWorker
@@ -14,6 +15,20 @@ from subspace.spaces.joint import JointSubspace
 from subspace.spaces.random import RandomSubspace
 
 Axis = str | tuple[str, ...]
+
+
+class Told(NamedTuple):
+    """What came of an exchange.
+
+    Attributes:
+        agreed: on by all workers.
+        credited: how much of it is this worker's doing; where all measure along all directions
+            the mean of it over workers is what is agreed on, and the rest of what it measured is
+            left to error feedback.
+    """
+
+    agreed: Coords
+    credited: Coords
 
 
 class AbstractExchange(eqx.Module):
@@ -37,8 +52,11 @@ class AbstractExchange(eqx.Module):
         """The part of a joint subspace in which this worker measures."""
 
     @abstractmethod
-    def __call__(self, measured: Coords) -> Coords:
-        """What all workers agree on, from what this one measured in its part."""
+    def __call__(self, measured: Coords, step: Int[Array, ""] | None = None) -> Told:
+        """What all workers agree on, from what this one measured in its part.
+
+        ``step`` counts the calls, for an exchange that `draws`.
+        """
 
     @abstractmethod
     def trivial(self) -> bool:
@@ -47,6 +65,10 @@ class AbstractExchange(eqx.Module):
     @abstractmethod
     def shares_directions(self) -> bool:
         """Whether every worker measures along all directions."""
+
+    def draws(self) -> bool:
+        """Whether it leaves something to chance, anew in every step."""
+        return False
 
 
 @final
@@ -64,8 +86,8 @@ class Alone(AbstractExchange):
     def mine(self, joint: AbstractSubspace) -> AbstractSubspace:
         return joint
 
-    def __call__(self, measured: Coords) -> Coords:
-        return measured
+    def __call__(self, measured: Coords, step: Int[Array, ""] | None = None) -> Told:
+        return Told(measured, measured)
 
     def trivial(self) -> bool:
         return True
@@ -90,7 +112,7 @@ class Mean(AbstractExchange):
 
     def __init__(self, axis: Axis = "data", replayable: bool = False):
         """Workers along ``axis``, a mesh axis or several; see the attributes."""
-        self.workers = _along(axis)
+        self.workers = along(axis)
         self.replayable = replayable
 
     def joint(self, space: AbstractSubspace) -> AbstractSubspace:
@@ -99,8 +121,8 @@ class Mean(AbstractExchange):
     def mine(self, joint: AbstractSubspace) -> AbstractSubspace:
         return joint
 
-    def __call__(self, measured: Coords) -> Coords:
-        return self.workers.mean(measured)
+    def __call__(self, measured: Coords, step: Int[Array, ""] | None = None) -> Told:
+        return Told(self.workers.mean(measured), measured)
 
     def trivial(self) -> bool:
         return not self.replayable and self.workers.count() == 1
@@ -146,7 +168,7 @@ class Gather(AbstractExchange):
         Raises:
             InvalidInput: unknown ``combine``.
         """
-        self.workers, self.count, self.split = _along(axis), workers, split
+        self.workers, self.count, self.split = along(axis), workers, split
         self.combine = one_of("combine", combine, COMBINE)
 
     def joint(self, space: AbstractSubspace) -> AbstractSubspace:
@@ -160,8 +182,8 @@ class Gather(AbstractExchange):
         assert isinstance(joint, JointSubspace)
         return joint.part(self.workers.number())
 
-    def __call__(self, measured: Coords) -> Coords:
-        return self.workers.gather(measured)
+    def __call__(self, measured: Coords, step: Int[Array, ""] | None = None) -> Told:
+        return Told(self.workers.gather(measured), measured)
 
     def trivial(self) -> bool:
         return False
@@ -170,5 +192,6 @@ class Gather(AbstractExchange):
         return False
 
 
-def _along(axis: Axis) -> AxisWorkers:
+def along(axis: Axis) -> AxisWorkers:
+    """Workers along a mesh axis, or several."""
     return AxisWorkers((axis,) if isinstance(axis, str) else axis)

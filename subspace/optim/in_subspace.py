@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import PyTree
+from jaxtyping import Array, Int, PyTree
 
 from subspace.errors import InvalidInput
 from subspace.optim.arguments import check_alike
@@ -27,6 +27,7 @@ class SubspaceState(NamedTuple):
 
     Attributes:
         agreed: what all workers agreed on in the last step: all that a step needs to be repeated.
+        step: how many there were, where the exchange draws anew for each.
     """
 
     space: AbstractSubspace
@@ -34,6 +35,7 @@ class SubspaceState(NamedTuple):
     agreed: Coords
     inner: optax.OptState
     residual: PerWorker | None = None
+    step: Int[Array, ""] | None = None
 
 
 def in_subspace(
@@ -95,7 +97,7 @@ def in_subspace(
     inner = optax.with_extra_args_support(inner or optax.identity())
 
     def init(params: PyTree) -> SubspaceState:
-        return _start(space, inner, params, error_feedback)
+        return _start(space, inner, params, error_feedback, exchange.draws())
 
     def update(
         updates: PyTree,
@@ -105,15 +107,15 @@ def in_subspace(
         value_fn: Callable[..., Any] | None = None,
         **extra: Any,
     ) -> tuple[PyTree, SubspaceState]:
-        space, coords, _, inner_state, residual = state
+        space, coords, _, inner_state, residual, count = state
         _check_axes(space, exchange)
         check_alike("updates", updates, params)
         updates = with_missed(updates, residual)
         measured = estimator(exchange.mine(space), updates, params, value_fn)
-        agreed = exchange(measured)
+        agreed, credited = exchange(measured, count)
         gradient = estimator.shape(agreed)
         if residual is not None:
-            residual = missed(updates, space.tangent(measured), residual)
+            residual = missed(updates, space.tangent(credited), residual)
         if value_fn is not None and params is not None:
             extra |= {
                 "value_fn": _chart(space, coords, params, value_fn, exchange.workers),
@@ -125,7 +127,8 @@ def in_subspace(
         lifted = space.lift(step)
         check_alike("updates", updates, lifted)
         next_space, next_coords = space.redraw(moved, lifted)
-        return lifted, SubspaceState(next_space, next_coords, agreed, inner_state, residual)
+        now = (next_space, next_coords, agreed, inner_state, residual)
+        return lifted, SubspaceState(*now, _next(count))
 
     return optax.GradientTransformationExtraArgs(init, update)  # pyright: ignore
 
@@ -136,13 +139,13 @@ def _filter(
     """`in_subspace` without an inner optimizer: ``P Pᵀ g``."""
 
     def init(params: PyTree) -> SubspaceState:
-        return _start(space, optax.identity(), params, error_feedback)
+        return _start(space, optax.identity(), params, error_feedback, exchange.draws())
 
     def update(
         updates: PyTree, state: SubspaceState, params: PyTree | None = None, **extra: Any
     ) -> tuple[PyTree, SubspaceState]:
         del extra
-        space, coords, _, inner, residual = state
+        space, coords, _, inner, residual, count = state
         _check_axes(space, exchange)
         check_alike("updates", updates, params)
         wanted = with_missed(updates, residual)
@@ -151,14 +154,15 @@ def _filter(
             followed = mine
         else:
             measured = exchange.mine(space).project(wanted)
-            agreed = exchange(measured)
+            agreed, credited = exchange(measured, count)
             followed = space.tangent(agreed)
-            mine = space.tangent(measured) if residual is not None else None
+            mine = space.tangent(credited) if residual is not None else None
         if residual is not None:
             residual = missed(wanted, mine, residual)
         check_alike("updates", updates, followed)
         next_space, _ = space.redraw(coords, followed)  # which aren't followed, and stay zeros
-        return followed, SubspaceState(next_space, coords, agreed, inner, residual)
+        now = (next_space, coords, agreed, inner, residual)
+        return followed, SubspaceState(*now, _next(count))
 
     return optax.GradientTransformationExtraArgs(init, update)  # pyright: ignore
 
@@ -181,14 +185,20 @@ def _start(
     inner: optax.GradientTransformation,
     params: PyTree,
     error_feedback: bool,
+    counted: bool,
 ) -> SubspaceState:
     """A first state that shares no array with the caller."""
     coords, residual = space.origin(), None
     check_alike("params", params, jax.eval_shape(space.lift, coords))
     if error_feedback:
         residual = nothing_missed(params)
-    state = SubspaceState(space, coords, coords, inner.init(coords), residual)
+    step = jnp.int32(0) if counted else None
+    state = SubspaceState(space, coords, coords, inner.init(coords), residual, step)
     return jax.tree.map(_apart, state)
+
+
+def _next(count: Int[Array, ""] | None) -> Int[Array, ""] | None:
+    return None if count is None else count + 1
 
 
 def _apart(leaf: Any) -> Any:

@@ -7,6 +7,7 @@ from abc import abstractmethod
 from typing import Any, NamedTuple, TypeVar, final
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Int, PyTree
@@ -51,6 +52,10 @@ class AbstractWorkers(eqx.Module):
     def gather(self, values: _T) -> _T:
         """Every worker's arrays, the rows of one after those of another."""
 
+    @abstractmethod
+    def swap(self, values: _T) -> _T:
+        """The row for this worker of every worker's arrays, which have a row for each."""
+
 
 @final
 class OneWorker(AbstractWorkers):
@@ -72,6 +77,9 @@ class OneWorker(AbstractWorkers):
         return values
 
     def gather(self, values: _T) -> _T:
+        return values
+
+    def swap(self, values: _T) -> _T:
         return values
 
 
@@ -104,3 +112,10 @@ class AxisWorkers(AbstractWorkers):
         for one in reversed(self.axes):  # one at a time: it may be that of a `vmap`
             values = lax.all_gather(values, one, tiled=True)
         return values
+
+    def swap(self, values: _T) -> _T:
+        if len(self.axes) == 1:
+            return jax.tree.map(lambda x: lax.all_to_all(x, self.axes[0], 0, 0, tiled=True), values)
+        count, me = self.count(), self.number()
+        every = self.gather(values)  # along several axes, of which some may be a `vmap`'s
+        return jax.tree.map(lambda x: x.reshape(count, count, *x.shape[1:])[:, me], every)

@@ -71,7 +71,8 @@ def request(
 
 def _with_workers(config: RunConfig) -> RunConfig:
     """With as many workers as devices, where their number is part of what the run is."""
-    if config.workers or all(phase.shares_by_mean for phase in config.phases):
+    alike = all(phase.shares_by_mean for phase in config.phases) and not config.divides_examples
+    if config.workers or alike:
         return config
     return replace(config, workers=jax.device_count())
 

@@ -14,11 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, Int, PyTree
 
 from subspace import files
 from subspace.errors import InvalidInput, in_phase
-from subspace.optim.exchange import AbstractExchange
+from subspace.optim.exchange import AbstractExchange, Told
 from subspace.optim.in_subspace import subspace_state
 from subspace.optim.workers import AbstractWorkers, OneWorker
 from subspace.run.execute import load
@@ -149,13 +149,14 @@ def _path(
     params, done, waiting = trainer.weights.params, 0, list(stops)
     for place, rows in zip(trainer.phases, coordinates, strict=False):
         step, state = _replay_step(trainer, place)
+        due = place.phase.method.due
         params, state = jax.tree.map(jnp.array, (params, state(params)))  # a step takes its own
-        for row in rows:
+        for i, row in enumerate(rows):
             if waiting and waiting[0] == done:
                 yield waiting.pop(0), params
             if not waiting:
                 return
-            params, state = step(params, state, row)
+            params, state = step(params, state, row, due=due(i, place.steps))
             done += 1
     if waiting:
         yield waiting[0], params
@@ -170,14 +171,17 @@ def _replay_step(trainer: Trainer, place: PlacedPhase) -> tuple[Any, Any]:
     assert state is not None
     unravel = ravel_pytree(jax.tree.map(lambda z: jnp.zeros(z.shape, z.dtype), state.agreed))[1]
 
-    def step(params: PyTree, state: Any, agreed: Float[Array, " d"]) -> tuple[PyTree, Any]:
+    def step(
+        params: PyTree, state: Any, agreed: Float[Array, " d"], due: bool | None
+    ) -> tuple[PyTree, Any]:
         known = trainer.optimizer(place, target, _Agreed(OneWorker(), exchange, unravel(agreed)))
         # gradients and losses that nobody measures: what was agreed on stands for them
         unknown = jax.tree.map(jnp.zeros_like, params)
-        updates, state = known.update(unknown, state, params, value_fn=lambda *_: jnp.float32(0))
+        told = {"value_fn": lambda *_: jnp.float32(0), "due": due}
+        updates, state = known.update(unknown, state, params, **told)
         return optax.apply_updates(params, updates), state
 
-    return jax.jit(step, donate_argnums=(0, 1)), init
+    return jax.jit(step, donate_argnums=(0, 1), static_argnames="due"), init
 
 
 @final
@@ -194,14 +198,17 @@ class _Agreed(AbstractExchange):
     def mine(self, joint: AbstractSubspace) -> AbstractSubspace:
         return joint
 
-    def __call__(self, measured: Coords) -> Coords:
-        return self.agreed
+    def __call__(self, measured: Coords, step: Int[Array, ""] | None = None) -> Told:
+        return Told(self.agreed, measured)
 
     def trivial(self) -> bool:
         return False
 
     def shares_directions(self) -> bool:
         return True
+
+    def draws(self) -> bool:
+        return self.exchange.draws()
 
 
 def _read(checkpoints: Checkpoints, step: int) -> dict[str, np.ndarray] | None:

@@ -68,6 +68,11 @@ class Loop:
         self._epochs = Epochs(trainer, folder)
 
     @property
+    def _workers(self) -> int:
+        """Those of the phase."""
+        return self.trainer.workers(self.running.phase)
+
+    @property
     def seconds(self) -> float:
         return time.perf_counter() - self._began
 
@@ -78,7 +83,7 @@ class Loop:
         if index:
             weights = Weights(self.state.params, self.state.model_state)
         weights = self.running.start or weights
-        state = self.trainer.first_state(self.running, weights, self.trainer.mesh.size)
+        state = self.trainer.first_state(self.running, weights, self._workers)
         self.state = self.trainer.placed(state)
         self.done, self.looks = self.running.place.first_step, []  # the one before may end sooner
         for recorder in self.recorders:
@@ -92,7 +97,7 @@ class Loop:
         """
         assert self.checkpoints is not None
         state, meta, damaged = self.checkpoints.restore(self._template)
-        self.state = self.trainer.placed(for_workers(state, self.trainer.mesh.size))
+        self.state = self.trainer.placed(for_workers(state, self._workers))
         self.done = self.saved = int(meta["step"])
         self.looks = meta["looks"]
         self._began -= meta["seconds"]
@@ -257,7 +262,7 @@ class Loop:
         figures = mean_metrics(self.trainer.task, [self.state.meters])
         # of several processes the others look at other times, and would wait for this one
         if not distributed.is_one_of_several():
-            self._check(figures["loss"])
+            self._check(figures["loss"] if self.state.meters.examples else 0.0)
         steps, rate = self.running.place.steps, self.clock.rate
         self.callback.on_progress(Progress(epoch, step, steps, figures, rate))
 
@@ -281,7 +286,7 @@ class Loop:
         meta = {
             "step": self.done,
             "phase": self.running.place.index,
-            "workers": self.trainer.mesh.size,
+            "workers": self._workers,
             "seconds": self.seconds,
             "train_seconds": self.clock.seconds,
             "train_examples": self.clock.examples,

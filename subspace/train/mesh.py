@@ -69,7 +69,7 @@ def for_workers(tree: PyTree, workers: int) -> PyTree:
     def spread(leaf: Any) -> Any:
         if leaf.shape[0] == workers:
             return leaf
-        mean = np.mean(np.asarray(leaf), axis=0, keepdims=True)
+        mean = np.mean(np.asarray(leaf), axis=0, keepdims=True).astype(leaf.dtype)
         return np.broadcast_to(mean, (workers, *leaf.shape[1:]))
 
     return map_per_worker(spread, tree, others=lambda leaf: leaf)

@@ -13,7 +13,9 @@ from jaxtyping import PyTree
 
 from subspace.config.phase import Phase
 from subspace.methods import Method
-from subspace.optim.in_subspace import coordinates
+from subspace.optim.in_subspace import coordinates, find_state
+from subspace.optim.local import LocalState
+from subspace.optim.workers import PerWorker
 from subspace.store.weights import Weights
 from subspace.train.mesh import for_workers
 from subspace.train.step import Meters, TrainState
@@ -104,7 +106,7 @@ class RunningPhase:
 
     def due(self, step: int) -> bool | None:
         """What the method says of a step of the run."""
-        return self.phase.method.due(step - self.place.first_step)
+        return self.phase.method.due(step - self.place.first_step, self.place.steps)
 
     def dimensions(self, params: PyTree) -> int:
         """d: coordinates that a step changes; D for a method without a subspace."""
@@ -120,9 +122,12 @@ class RunningPhase:
 
     def state(self, weights: Weights, workers: int, meters: Meters) -> TrainState:
         """The state before the phase's first step; a copy, as steps donate it."""
-        opt_state = for_workers(self.optimizer.init(weights.params), workers)
-        step = jnp.int32(self.place.first_step)
-        return jax.tree.map(jnp.array, TrainState(*weights, opt_state, step, meters))
+        opt_state = self.optimizer.init(weights.params)
+        step, pending = jnp.int32(self.place.first_step), None
+        if find_state(opt_state, LocalState) is not None:
+            pending = PerWorker(jax.tree.map(lambda x: x[None], meters))
+        state = TrainState(*weights, opt_state, step, meters, pending)
+        return jax.tree.map(jnp.array, for_workers(state, workers))
 
 
 def dimensions(

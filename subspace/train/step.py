@@ -17,8 +17,10 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from subspace import models
 from subspace.natural.capture import capture
+from subspace.optim.local import local_params
+from subspace.optim.workers import PerWorker
 from subspace.tasks import AbstractTask
-from subspace.train.mesh import AXIS, INNER, placement
+from subspace.train.mesh import AXIS, INNER, map_per_worker, placement
 
 
 class Meters(NamedTuple):
@@ -29,13 +31,18 @@ class Meters(NamedTuple):
 
 
 class TrainState(NamedTuple):
-    """All that changes from step to step."""
+    """All that changes from step to step.
+
+    Attributes:
+        pending: with local steps, what each worker has measured since the last exchange.
+    """
 
     params: PyTree
     model_state: PyTree
     opt_state: PyTree
     step: Int[Array, ""]
     meters: Meters
+    pending: PerWorker | None = None
 
 
 def no_meters(task: AbstractTask) -> Meters:
@@ -83,10 +90,12 @@ def make_train_step(plan: StepPlan) -> Callable[..., TrainState]:
     spread over devices and processes doesn't change the result. ``due``, a Python bool, is what
     `subspace.methods.Method.due` says; each of its values is a program of its own.
     """
-    axes = plan.axes
 
     def step(due: bool | None, state: TrainState, *data):
         batch = _batch(plan, state.step, *data)
+        alone = state.pending is not None  # workers take steps of their own
+        axes = () if alone else plan.axes
+        here = local_params(state.params, state.opt_state)
 
         def loss_fn(params, examples=batch):
             model = models.with_axis(eqx.combine(params, plan.static), ("batch", *axes))
@@ -100,21 +109,25 @@ def make_train_step(plan: StepPlan) -> Callable[..., TrainState]:
             of_one = functools.partial(_loss_of_one, plan.task, state.model_state)
             return capture(model, of_one, batch)
 
-        (loss, (figures, model_state)), grads = jax.value_and_grad(loss_fn, has_aux=True)(
-            state.params
-        )
-        loss = lax.pmean(loss, axes)
+        (loss, (figures, model_state)), grads = jax.value_and_grad(loss_fn, has_aux=True)(here)
+        mine = _measured(plan, loss, figures)
+        loss = lax.pmean(loss, plan.axes)
         known = {"value": loss, "value_fn": value_fn, "due": due}
         if plan.needs_rows:
             known["rows_fn"] = rows_fn
         updates, opt_state = plan.optimizer.update(grads, state.opt_state, state.params, **known)
-        meters = _added(plan, state.meters, loss, figures)
         params: Any = optax.apply_updates(state.params, updates)
-        return TrainState(params, model_state, opt_state, state.step + 1, meters)
+        if alone:
+            meters, pending = _noted(plan, state, mine, due)
+            before = state.model_state
+            model_state = lax.pmean(model_state, plan.axes) if due else before
+        else:
+            meters, pending = _added(plan, state.meters, loss, figures), None
+        return TrainState(params, model_state, opt_state, state.step + 1, meters, pending)
 
     def on_mesh(state: TrainState, *data, due: bool | None = None):
         specs = placement(state)
-        local = _by_worker(plan, functools.partial(step, due))
+        local = _by_worker(plan, functools.partial(step, due), returns_state=True)
         return _on_mesh(local, plan.mesh, (specs, P(), P(), P()), specs)(state, *data)
 
     return jax.jit(on_mesh, donate_argnums=0, static_argnames="due")
@@ -139,12 +152,24 @@ def make_gradient(plan: StepPlan) -> Callable[..., PyTree]:
     return jax.jit(lambda state, *data: run(state.params, state.model_state, state.step, *data))
 
 
-def _by_worker(plan: StepPlan, f: Callable[..., Any]) -> Callable[..., Any]:
-    """``f`` once a worker of a device."""
+def _by_worker(
+    plan: StepPlan, f: Callable[..., Any], returns_state: bool = False
+) -> Callable[..., Any]:
+    """``f`` once a worker of a device; what it returns, unless a state, is the same for all."""
     local = plan.workers // plan.mesh.size
     if local == 1:
         return f
-    return jax.vmap(f, in_axes=None, out_axes=None, axis_name=INNER, axis_size=local)
+
+    def one(*args: Any) -> Any:
+        found = f(*map_per_worker(lambda x: x[None], args, others=lambda x: x))
+        return map_per_worker(lambda x: x[0], found, others=lambda x: x)
+
+    def of_all(*args: Any) -> Any:
+        divided = map_per_worker(lambda _: 0, args, others=lambda _: None)
+        out = divided[0] if returns_state else None
+        return jax.vmap(one, divided, out, axis_name=INNER, axis_size=local)(*args)
+
+    return of_all
 
 
 def _batch(plan: StepPlan, step: Array, inputs, targets, order) -> tuple[Array, Array]:
@@ -182,6 +207,29 @@ def _loss(
     figures = jax.vmap(task.score)(outputs, targets)
     loss = jnp.mean(figures.pop("loss"))
     return loss, ({name: jnp.sum(each) for name, each in figures.items()}, state)
+
+
+def _measured(
+    plan: StepPlan, loss: Float[Array, ""], figures: dict[str, Float[Array, ""]]
+) -> Meters:
+    """A worker's own sums over its share of a batch."""
+    share = plan.batch_size // plan.workers
+    sums = {name: total.astype(jnp.float32) for name, total in figures.items()}
+    return Meters(sums | {"loss": jnp.float32(share) * loss.astype(jnp.float32)}, jnp.int32(share))
+
+
+def _noted(
+    plan: StepPlan, state: TrainState, mine: Meters, due: bool | None
+) -> tuple[Meters, PerWorker]:
+    """The meters, and what waits for the next exchange: nothing is told between them."""
+    assert state.pending is not None
+    waiting = jax.tree.map(lambda p, m: p + m, state.pending.each, mine)
+    if not due:
+        return state.meters, PerWorker(waiting)
+    told = lax.psum(jax.tree.map(lambda x: x[0], waiting), plan.axes)
+    return jax.tree.map(jnp.add, state.meters, told), PerWorker(
+        jax.tree.map(jnp.zeros_like, waiting)
+    )
 
 
 def _added(

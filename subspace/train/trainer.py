@@ -18,6 +18,7 @@ from subspace import models, pretrained
 from subspace.config.phase import Phase
 from subspace.config.run import RunConfig, check_samples
 from subspace.data.dataset import Dataset, Split
+from subspace.data.shares import Shares, divide
 from subspace.errors import InvalidInput, in_phase
 from subspace.methods import OnTrajectory
 from subspace.optim.exchange import AbstractExchange
@@ -78,7 +79,7 @@ class Trainer:
     ):
         self.config, self.dataset = config, dataset
         self.task = TASKS[config.task] if task is None else task
-        self.mesh = data_mesh(config.workers)
+        self.mesh = data_mesh(config.participants)
         key = model_key(config.seed)
         named = config.architecture
         folder = None if named is None else pretrained.model_in(named, "architecture")
@@ -90,6 +91,7 @@ class Trainer:
         self.weights, self.source_rows = taken_over(fresh) or TakenOver(fresh, None)
         self.parameters = models.parameter_count(params)
         self.trained = trained(params, config.freeze)
+        self.shares = self._divided() if config.divides_examples else None
         self.phases = placed(config.phases, len(dataset.train.targets))
         for place in self.phases:
             with in_phase(place.index, place.phase.method.name):
@@ -101,6 +103,9 @@ class Trainer:
     def _check(self, place: PlacedPhase) -> None:
         phase, examples = place.phase, len(self.dataset.train.targets)
         workers = 1 if phase.splits_directions else self.workers(phase)
+        if self.shares is not None:
+            workers = self.shares.present
+            self._check_share(phase.batch_size // workers, self.shares.rows.shape[1])
         if phase.batch_size > examples:
             raise InvalidInput(
                 "batch_size", f"{phase.batch_size} exceeds the training split ({examples})"
@@ -118,16 +123,28 @@ class Trainer:
         d = dimensions(phase.method, optimizer, self.weights.params)
         phase.method.check_batch(phase.batch_size // workers, d)
 
+    def _divided(self) -> Shares:
+        config = self.config
+        workers = config.workers or self.mesh.size
+        present = config.participants or self.mesh.size
+        return divide(self.dataset.train, workers, present, config.skew, config.seed)
+
+    def _check_share(self, share: int, held: int) -> None:
+        if share > held:
+            raise InvalidInput(
+                "workers", f"each holds {held} examples, and a step takes {share}; use fewer"
+            )
+
     def workers(self, phase: Phase) -> int:
         """How many share a step: with a mean as many as devices, as it makes no difference."""
         if phase.shares_by_mean:
             return self.mesh.size
-        return self.config.workers or self.mesh.size
+        return self.config.participants or self.mesh.size
 
     def exchange(self, phase: Phase) -> AbstractExchange:
         """How the workers share a step."""
         workers = self.workers(phase)
-        return phase.exchange(worker_axes(self.mesh, workers), workers)
+        return phase.exchange(worker_axes(self.mesh, workers), workers, self.config.seed)
 
     def _check_samples(self, place: PlacedPhase) -> None:
         sampling = self.config.sampled_by(place.index)
@@ -243,6 +260,9 @@ class Trainer:
         """The examples of an epoch of the run, in order: a function of (seed, epoch) alone."""
         examples = len(self.dataset.train.targets)
         seeds = self.config.seed, self.config.epochs_before + epoch
+        if self.shares is not None:
+            phase = place.phase
+            return self.shares.order(place.steps, phase.batch_size, phase.steps_of_a_round, seeds)
         shuffled = np.random.default_rng(seeds).permutation(examples)
         return shuffled[: place.steps * place.phase.batch_size].astype(np.int32)
 

@@ -140,3 +140,14 @@ def test_bad_input_changes_nothing(cli: Cli, straight: Path, logged: Path, tmp_p
 def test_what_workers_cannot_do(cli: Cli, options: tuple[object, ...], said: str):
     check(cli("run", "rbd", *options, "--out", "run"), said)
     assert not Path("run").exists()
+
+
+@pytest.mark.parametrize("sent", ["float32", "int8"])
+def test_rounds_of_local_steps_follow_from_what_was_agreed_on(cli: Cli, sent: str):
+    """With error feedback too: what a worker missed is its own, and moves nothing until told."""
+    rounds = ("--preset", "strong", "--local-steps", 4, "--workers", 2, "--sent-as", sent)
+    result = cli("run", "rbd", *TINY, *rounds, "--log-coordinates", "--epochs", 2, "--out", "run")
+    assert result.exit_code == 0, result.output
+    result = cli("replay", "run", "--verify")
+    assert result.exit_code == 0, result.output
+    assert "the same bits" in result.stdout

@@ -37,6 +37,17 @@ def test_what_the_subspaces_missed_is_not_forgotten(cli: Cli):
     assert_same_run(Path("run"), Path("straight"))
 
 
+def test_workers_go_on_with_steps_of_their_own(cli: Cli):
+    """With what each has missed, its momentum, its examples and who takes part."""
+    rounds = ("--local-steps", 3, "--workers", 8, "--participation", 0.5, "--skew", 0.5)
+    told = ("--error-feedback", "--sent-as", "int8", "--momentum", 0.5, "--outer-momentum", 0.5)
+    given = ("run", "rbd", *TINY, *rounds, *told, "--epochs")
+    assert cli(*given, 2, "--out", "straight").exit_code == 0
+    assert cli(*given, 1, "--out", "run").exit_code == 0
+    assert cli("run", "--out", "run", "--resume", "--epochs", 2).exit_code == 0
+    assert_same_run(Path("run"), Path("straight"))
+
+
 def test_newest_checkpoint_is_damaged(cli: Cli, copy: Copy, straight: Path):
     path = copy(straight)
     damage(path / "checkpoints" / str(3 * STEPS))

@@ -20,6 +20,8 @@ WIRE = {
     **{"rbd-fc": 50, "rbd-normal-fc": 50, "rbd-feedback-fc": 50, "psgd-fc": 5},
     **{"independent-fc": 4 * 20, "fpd-independent-fc": 4 * 20, "split-fc": 40},
     **{"nes-fc": 8, "nes-split-fc": 8},
+    # of 4 parts of 13 numbers each, there and back, with a scale for each of int8
+    **{"rbd-bfloat16-fc": 2 * 52, "rbd-local-int8-fc": 2 * 52 + 2 * 4},
 }
 """d, or K·d with directions of each worker's own: numbers a step, besides 8 for the figures."""
 
@@ -85,13 +87,23 @@ def test_four_devices_train_like_one_and_exchange_only_coordinates(runs):
         if name == "kid-normed":  # the layer's gradient and rows, and batch norm's few
             layer = 65 * 10
             assert 0 <= sizes.sum() - layer - (32 + 3 * (65 + 10) + 3**2) < 32, sorted(sizes)
-        elif name == "sgd-fc":  # a leaf of the gradient at least: the text is understood
+        elif name in (
+            "sgd-fc",
+            "sgd-local-fc",
+            "few-of-many-fc",
+        ):  # a leaf of the gradient at least: the text is understood
             assert 64 * 128 <= sizes.max() <= one.size
         elif name in WIRE:
             assert WIRE[name] <= sizes.sum() <= WIRE[name] + 8, (name, sorted(sizes))
         else:  # batch norm's statistics, and the losses of line searches
             assert sizes.max() <= 64, (name, sorted(sizes))
             assert sizes.sum() < 2000, (name, sorted(sizes))
+
+
+def test_between_exchanges_nothing_is_told(runs):
+    for name in ("sgd-local-fc", "rbd-local-int8-fc"):
+        assert runs[4][f"{name}-least"].sum() == 0
+        assert runs[4][f"{name}-collectives"].sum() > 50
 
 
 def test_the_text_of_a_collective_is_understood():
