@@ -7,11 +7,23 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from compressors import Full, Int8, PowerSGD, RandomK, SignSGD, TopK, all_gather, all_reduce
+from compressors import (
+    Full,
+    Int8,
+    PowerSGD,
+    RandomK,
+    SignSGD,
+    TopK,
+    all_gather,
+    all_reduce,
+    methods,
+)
 from compressors.base import flat, one
 from compressors.local import LocalSteps, diloco, sparseloco
 from compressors.plain import rounded, scaled_sign
 from compressors.sparse import largest
+
+from subspace.optim.workers import AxisWorkers
 
 PARAMS = {"w": jnp.ones((6, 4)), "k": jnp.ones((2, 3, 5)), "b": jnp.ones(5)}
 D, K = 24 + 30 + 5, 3
@@ -169,3 +181,31 @@ def test_bytes_are_what_the_collectives_move():
     assert TopK(7).cost(PARAMS, 4).sent == 3 * 8 * 7
     assert diloco(optax.sgd(0.1)).cost(PARAMS, 4, 10).sent == Full().cost(PARAMS, 4).sent / 10
     assert one(grads(0))["w"].shape == (6, 4)
+
+
+@pytest.mark.parametrize(
+    ("wire", "simulated"),
+    [
+        (lambda workers: methods.power_sgd(workers, 2), PowerSGD(2)),
+        (lambda workers: methods.top_k(workers, 7), TopK(7)),
+    ],
+)
+def test_between_workers_they_come_to_the_same(wire, simulated):
+    """What a run tells through collectives is what all at once on one device say."""
+    optimizer = wire(AxisWorkers(("data",)))
+
+    def walk(*each):
+        state, found = optimizer.init(PARAMS), []
+        for mine in each:
+            step, state = optimizer.update(mine, state)
+            found.append(step)
+        return found
+
+    each = [grads(seed) for seed in range(3)]
+    walked = jax.jit(jax.vmap(walk, axis_name="data"))(*each)
+    state = simulated.init(PARAMS, K)
+    for mine, found in zip(each, walked, strict=True):
+        expected, state = simulated(mine, state)
+        for k in range(K):
+            ours = agreed(jax.tree.map(lambda x, k=k: x[k], found))
+            np.testing.assert_allclose(ours, agreed(expected), rtol=1e-4, atol=1e-5)

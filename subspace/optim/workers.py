@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar, final
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Int, PyTree
 
 _T = TypeVar("_T", bound=Any)
+_FEW = 2**16  # numbers that it costs nothing to put side by side
 
 
 class PerWorker(NamedTuple):
@@ -103,10 +106,10 @@ class AxisWorkers(AbstractWorkers):
         return lax.axis_index(self.axes)
 
     def mean(self, values: _T) -> _T:
-        return lax.pmean(values, self.axes)
+        return _together(lambda told: lax.pmean(told, self.axes), values)
 
     def total(self, values: _T) -> _T:
-        return lax.psum(values, self.axes)
+        return _together(lambda told: lax.psum(told, self.axes), values)
 
     def gather(self, values: _T) -> _T:
         for one in reversed(self.axes):  # one at a time: it may be that of a `vmap`
@@ -119,3 +122,14 @@ class AxisWorkers(AbstractWorkers):
         count, me = self.count(), self.number()
         every = self.gather(values)  # along several axes, of which some may be a `vmap`'s
         return jax.tree.map(lambda x: x.reshape(count, count, *x.shape[1:])[:, me], every)
+
+
+def _together(collective: Callable[[Any], Any], values: _T) -> _T:
+    """A collective of a few numbers as one of them all: on a slow link each takes its time."""
+    leaves = jax.tree.leaves(values)
+    kinds = {jnp.asarray(leaf).dtype for leaf in leaves}
+    few = sum(jnp.size(leaf) for leaf in leaves) <= _FEW
+    if len(leaves) < 2 or len(kinds) > 1 or not few:
+        return collective(values)
+    told, unravel = ravel_pytree(values)
+    return unravel(collective(told))

@@ -7,7 +7,7 @@ from typing import Any
 from subspace.natural.scale_by_curvature import trace
 from subspace.optim.linesearch import search_counts
 from subspace.store.folder import RunFolder
-from subspace.train.evaluate import mean_metrics
+from subspace.train.evaluate import mean_metrics, totals
 from subspace.train.running import RunningPhase
 from subspace.train.step import TrainState
 from subspace.train.trainer import Trainer
@@ -44,7 +44,7 @@ class Epochs:
             "method": running.phase.method.name,
             "step": done,
         }
-        figures = mean_metrics(self._trainer.task, [state.meters])
+        figures = mean_metrics(self._trainer.task, [totals(state.meters)])
         record |= {f"train_{name}": value for name, value in figures.items()}
         if len(self._trainer.dataset.validation.targets):
             record |= self.figures(state, "validation")

@@ -8,12 +8,14 @@ from functools import cached_property
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 from jaxtyping import PyTree
 
 from subspace.data.dataset import Split
+from subspace.optim.workers import PerWorker
 from subspace.tasks import AbstractTask
 from subspace.train.mesh import AXIS, put
 from subspace.train.step import Meters, make_eval_step, make_statistics_step
@@ -83,6 +85,21 @@ def _padded(split: Split, start: int, size: int) -> tuple[np.ndarray, np.ndarray
         np.pad(x, ((0, missing), *((0, 0),) * (x.ndim - 1))) for x in (inputs, targets)
     )
     return inputs, targets, valid
+
+
+@jax.jit
+def totals(meters: PerWorker) -> Meters:
+    """Of all workers; every process has to ask at the same time."""
+    return jax.tree.map(lambda x: jnp.sum(x, axis=0), meters.each)
+
+
+def seen_here(meters: PerWorker) -> Meters:
+    """Of the workers of this process."""
+
+    def total(leaf: Any) -> Any:
+        return sum(np.asarray(shard.data).sum(0) for shard in leaf.addressable_shards)
+
+    return jax.tree.map(total, meters.each)
 
 
 def mean_metrics(task: AbstractTask, meters: Sequence[Meters]) -> dict[str, float]:

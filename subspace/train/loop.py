@@ -19,13 +19,13 @@ from subspace.store.weights import Weights
 from subspace.train.callbacks import Callback, Diverged, Progress, Stopped
 from subspace.train.clock import Clock
 from subspace.train.epochs import Epochs
-from subspace.train.evaluate import mean_metrics
+from subspace.train.evaluate import mean_metrics, seen_here
 from subspace.train.flat import is_flat, steps_between_looks
 from subspace.train.mesh import for_workers
 from subspace.train.recorders import Recorder, Step, recorders_of, sample_file
 from subspace.train.remarks import remarks
 from subspace.train.running import RunningPhase
-from subspace.train.step import TrainState, no_meters
+from subspace.train.step import TrainState
 from subspace.train.trainer import Trainer
 
 _LOG_SECONDS = 0.5  # between readings of the loss, each of which waits for the device
@@ -169,9 +169,7 @@ class Loop:
             record = self._record(epoch, last) | done
             if last:
                 self._warn(record)
-            self.state = self.state._replace(
-                meters=self.trainer.placed(no_meters(self.trainer.task))
-            )
+            self.state = self.state._replace(meters=self.trainer.no_meters(self.running.phase))
             self.records.append(record)
             self.folder.append(record)
             self.callback.on_epoch(record)
@@ -259,10 +257,10 @@ class Loop:
         self.clock.start()
 
     def _tell(self, epoch: int, step: int) -> None:
-        figures = mean_metrics(self.trainer.task, [self.state.meters])
+        figures = mean_metrics(self.trainer.task, [seen_here(self.state.meters)])
         # of several processes the others look at other times, and would wait for this one
         if not distributed.is_one_of_several():
-            self._check(figures["loss"] if self.state.meters.examples else 0.0)
+            self._check(figures["loss"])
         steps, rate = self.running.place.steps, self.clock.rate
         self.callback.on_progress(Progress(epoch, step, steps, figures, rate))
 

@@ -13,12 +13,11 @@ from jaxtyping import PyTree
 
 from subspace.config.phase import Phase
 from subspace.methods import Method
-from subspace.optim.in_subspace import coordinates, find_state
-from subspace.optim.local import LocalState
+from subspace.optim.in_subspace import coordinates
 from subspace.optim.workers import PerWorker
 from subspace.store.weights import Weights
 from subspace.train.mesh import for_workers
-from subspace.train.step import Meters, TrainState
+from subspace.train.step import TrainState
 
 _SETTLED = 60  # steps after which running statistics, a tenth of them new in each, have forgotten
 
@@ -120,13 +119,10 @@ class RunningPhase:
         passes = self.phase.method.passes(directions) * steps + trials
         return passes * self.phase.batch_size / (3 * examples)
 
-    def state(self, weights: Weights, workers: int, meters: Meters) -> TrainState:
+    def state(self, weights: Weights, workers: int, meters: PerWorker) -> TrainState:
         """The state before the phase's first step; a copy, as steps donate it."""
         opt_state = self.optimizer.init(weights.params)
-        step, pending = jnp.int32(self.place.first_step), None
-        if find_state(opt_state, LocalState) is not None:
-            pending = PerWorker(jax.tree.map(lambda x: x[None], meters))
-        state = TrainState(*weights, opt_state, step, meters, pending)
+        state = TrainState(*weights, opt_state, jnp.int32(self.place.first_step), meters)
         return jax.tree.map(jnp.array, for_workers(state, workers))
 
 

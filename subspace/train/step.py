@@ -17,36 +17,39 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from subspace import models
 from subspace.natural.capture import capture
-from subspace.optim.local import local_params
+from subspace.optim.in_subspace import find_state
+from subspace.optim.local import LocalState, local_params
 from subspace.optim.workers import PerWorker
 from subspace.tasks import AbstractTask
 from subspace.train.mesh import AXIS, INNER, map_per_worker, placement
 
 
 class Meters(NamedTuple):
-    """Sums of the task's metrics, by name, since the start of an epoch."""
+    """Sums of the task's metrics, by name, since the start of an epoch; of one worker, or all."""
 
-    sums: dict[str, Float[Array, ""]]
-    examples: Int[Array, ""]
+    sums: dict[str, Float[Array, "*workers"]]
+    examples: Int[Array, "*workers"]
 
 
 class TrainState(NamedTuple):
     """All that changes from step to step.
 
     Attributes:
-        pending: with local steps, what each worker has measured since the last exchange.
+        meters: `Meters` of each worker, which are added up where they are read, so that a step has
+            nothing to exchange for them.
     """
 
     params: PyTree
     model_state: PyTree
     opt_state: PyTree
     step: Int[Array, ""]
-    meters: Meters
-    pending: PerWorker | None = None
+    meters: PerWorker
 
 
-def no_meters(task: AbstractTask) -> Meters:
-    return Meters({metric.name: jnp.float32(0) for metric in task.metrics}, jnp.int32(0))
+def no_meters(task: AbstractTask) -> PerWorker:
+    """Before the first step, of one worker."""
+    sums = {metric.name: jnp.zeros(1, jnp.float32) for metric in task.metrics}
+    return PerWorker(Meters(sums, jnp.zeros(1, jnp.int32)))
 
 
 class StepPlan(NamedTuple):
@@ -93,7 +96,7 @@ def make_train_step(plan: StepPlan) -> Callable[..., TrainState]:
 
     def step(due: bool | None, state: TrainState, *data):
         batch = _batch(plan, state.step, *data)
-        alone = state.pending is not None  # workers take steps of their own
+        alone = find_state(state.opt_state, LocalState) is not None  # workers step by themselves
         axes = () if alone else plan.axes
         here = local_params(state.params, state.opt_state)
 
@@ -110,7 +113,7 @@ def make_train_step(plan: StepPlan) -> Callable[..., TrainState]:
             return capture(model, of_one, batch)
 
         (loss, (figures, model_state)), grads = jax.value_and_grad(loss_fn, has_aux=True)(here)
-        mine = _measured(plan, loss, figures)
+        meters = _added(plan, state.meters, loss, figures)
         loss = lax.pmean(loss, plan.axes)
         known = {"value": loss, "value_fn": value_fn, "due": due}
         if plan.needs_rows:
@@ -118,12 +121,9 @@ def make_train_step(plan: StepPlan) -> Callable[..., TrainState]:
         updates, opt_state = plan.optimizer.update(grads, state.opt_state, state.params, **known)
         params: Any = optax.apply_updates(state.params, updates)
         if alone:
-            meters, pending = _noted(plan, state, mine, due)
             before = state.model_state
             model_state = lax.pmean(model_state, plan.axes) if due else before
-        else:
-            meters, pending = _added(plan, state.meters, loss, figures), None
-        return TrainState(params, model_state, opt_state, state.step + 1, meters, pending)
+        return TrainState(params, model_state, opt_state, state.step + 1, meters)
 
     def on_mesh(state: TrainState, *data, due: bool | None = None):
         specs = placement(state)
@@ -209,38 +209,15 @@ def _loss(
     return loss, ({name: jnp.sum(each) for name, each in figures.items()}, state)
 
 
-def _measured(
-    plan: StepPlan, loss: Float[Array, ""], figures: dict[str, Float[Array, ""]]
-) -> Meters:
-    """A worker's own sums over its share of a batch."""
-    share = plan.batch_size // plan.workers
-    sums = {name: total.astype(jnp.float32) for name, total in figures.items()}
-    return Meters(sums | {"loss": jnp.float32(share) * loss.astype(jnp.float32)}, jnp.int32(share))
-
-
-def _noted(
-    plan: StepPlan, state: TrainState, mine: Meters, due: bool | None
-) -> tuple[Meters, PerWorker]:
-    """The meters, and what waits for the next exchange: nothing is told between them."""
-    assert state.pending is not None
-    waiting = jax.tree.map(lambda p, m: p + m, state.pending.each, mine)
-    if not due:
-        return state.meters, PerWorker(waiting)
-    told = lax.psum(jax.tree.map(lambda x: x[0], waiting), plan.axes)
-    return jax.tree.map(jnp.add, state.meters, told), PerWorker(
-        jax.tree.map(jnp.zeros_like, waiting)
-    )
-
-
 def _added(
-    plan: StepPlan, meters: Meters, loss: Float[Array, ""], figures: dict[str, Float[Array, ""]]
-) -> Meters:
-    """With a batch's metrics, of all workers; where all see the same, they count once."""
-    times = plan.workers if plan.same_batch else 1
-    new = {name: lax.psum(total, plan.axes) / times for name, total in figures.items()}
-    new["loss"] = loss * plan.batch_size
-    sums = {name: total + new[name].astype(total.dtype) for name, total in meters.sums.items()}
-    return Meters(sums, meters.examples + plan.batch_size)
+    plan: StepPlan, meters: PerWorker, loss: Float[Array, ""], figures: dict[str, Float[Array, ""]]
+) -> PerWorker:
+    """With a worker's own share of a batch, or where all see the same with all of it."""
+    share = plan.batch_size if plan.same_batch else plan.batch_size // plan.workers
+    sums: Meters = meters.each
+    new = figures | {"loss": loss * share}
+    added = {name: total + new[name].astype(total.dtype) for name, total in sums.sums.items()}
+    return PerWorker(Meters(added, sums.examples + share))
 
 
 def _loss_of_one(

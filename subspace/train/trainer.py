@@ -23,11 +23,12 @@ from subspace.errors import InvalidInput, in_phase
 from subspace.methods import OnTrajectory
 from subspace.optim.exchange import AbstractExchange
 from subspace.optim.frozen import on_some, trained
+from subspace.optim.workers import PerWorker
 from subspace.store.weights import TakenOver, Weights
 from subspace.tasks import TASKS, AbstractTask
 from subspace.tasks.base import Like
 from subspace.train.evaluate import Evaluator
-from subspace.train.mesh import data_mesh, placement, put
+from subspace.train.mesh import data_mesh, for_workers, placement, put
 from subspace.train.running import PlacedPhase, RunningPhase, dimensions, placed
 from subspace.train.step import (
     StepPlan,
@@ -251,6 +252,10 @@ class Trainer:
     def first_state(self, running: RunningPhase, weights: Weights, workers: int) -> TrainState:
         """The state before a phase's first step."""
         return running.state(weights, workers, no_meters(self.task))
+
+    def no_meters(self, phase: Phase) -> PerWorker:
+        """Of a phase's workers, before an epoch."""
+        return self.placed(for_workers(no_meters(self.task), self.workers(phase)))
 
     def placed(self, arrays: Any) -> Any:
         """The arrays on every device, except what belongs to one worker alone."""

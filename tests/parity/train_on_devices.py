@@ -18,6 +18,7 @@ import numpy as np
 from subspace import data, distributed, models
 from subspace.config.run import RunConfig
 from subspace.methods import METHODS, OnTrajectory
+from subspace.train.evaluate import totals
 from subspace.train.trainer import Trainer
 
 CASES = {
@@ -126,7 +127,7 @@ def train(given, steps=None):
     numbers = [
         *jax.tree.leaves(state.params),
         *jax.tree.leaves(state.model_state),
-        *state.meters.sums.values(),
+        *totals(state.meters).sums.values(),
     ]
     each = [
         np.concatenate([np.float32(leaf.addressable_shards[i].data).ravel() for leaf in numbers])
