@@ -23,6 +23,13 @@ def replay(
             show_default="the last logged",
         ),
     ] = None,
+    since: Annotated[
+        int | None,
+        options.whole(
+            "Begin at the newest checkpoint up to this step, as a worker that was away does.",
+            show_default="the start",
+        ),
+    ] = None,
     verify: Annotated[
         bool,
         typer.Option(
@@ -42,7 +49,12 @@ def replay(
     from subspace.store.folder import RunFolder
 
     found = library.replay(
-        RunFolder(run), step=step, verify=verify, out=out, data_dir=absolute(data_dir)
+        RunFolder(run),
+        step=step,
+        since=since,
+        verify=verify,
+        out=out,
+        data_dir=absolute(data_dir),
     )
     if json:
         print_json({"run": str(run)} | found)
@@ -57,6 +69,9 @@ def _show(run: Path, found: dict[str, Any]) -> None:
     if found["cut_short"]:
         say(console, f"The log is whole up to step {count(found['logged'])} only.")
     say(console, f"Rebuilt {run} at step {count(found['step'])}: {found['digest']}")
+    if found["since"]:
+        numbers, since = count(found["numbers"]), count(found["since"])
+        say(console, f"From the checkpoint of step {since} and {numbers} coordinates since then")
     for at, gap in found["differences"].items():
         same = "the same bits as" if gap == 0 else f"differs by up to {number(gap)} from"
         say(console, f"  step {count(at)}: {same} the checkpoint")

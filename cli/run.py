@@ -42,6 +42,23 @@ def run(
             rich_help_panel="What to train",
         ),
     ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Options from a file, TOML or YAML, or a run's config.json; flags override it.",
+            rich_help_panel="What to train",
+        ),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="An option by name, over those of --config. Can be repeated.",
+            rich_help_panel="What to train",
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -99,6 +116,7 @@ def run(
     Options describe METHOD; each --then its own. Ctrl-C saves a checkpoint; --resume goes on
     from it.
     """
+    given, phases = _with_config(given, config, settings or [], then or [])
     _check_method(given.get("method"), resume)
     place = (coordinator, num_processes, process_id)
     _join(distributed, place, timeout, given)
@@ -106,7 +124,23 @@ def run(
         from subspace.train.tensorboard import check_installed
 
         check_installed()
-    _train(given, then or [], out, resume, json, tensorboard)
+    _train(given, phases, out, resume, json, tensorboard)
+
+
+def _with_config(
+    given: dict[str, Any], config: Path | None, settings: list[str], then: list[str]
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The options of a file, over them those by name, over them the flags; ``--then`` replaces."""
+    phases: list[dict[str, Any]] = []
+    if config is not None or settings:
+        from .config_file import read_config, read_settings
+
+        told: dict[str, Any] = {}
+        if config is not None:
+            told, phases = read_config(config)
+        flags = {name: value for name, value in given.items() if value is not None}
+        given = given | told | read_settings(settings) | flags
+    return given, [read_phase(text) for text in then] or phases
 
 
 Place = tuple[str | None, int | None, int | None]
@@ -162,7 +196,7 @@ def _check_method(method: str | None, resume: bool) -> None:
 
 def _train(
     given: dict[str, Any],
-    then: list[str],
+    then: list[dict[str, Any]],
     out: Path | None,
     resume: bool,
     json: bool,
@@ -179,7 +213,7 @@ def _train(
     console = make_console(stderr=json, quiet=not main)
     if not resume:
         given = given | _tuned(given, console)
-    config, folder = library.request(given, out, resume, [read_phase(text) for text in then])
+    config, folder = library.request(given, out, resume, then)
     if config.dataset != "digits":
         say(console, f"Loading {config.dataset} ...")
     signals = StopSignals(nothing_to_save=lambda: not folder.config_file.exists())

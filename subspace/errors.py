@@ -47,6 +47,12 @@ def one_of(field: str, name: _T, names: Collection[_T]) -> _T:
     raise InvalidInput(field, f"unknown {field} {name!r}; {hint}choose from: {known}")
 
 
+def nearest(name: str, names: Collection[str]) -> str:
+    """``; did you mean 'NAME'?``, or nothing where none is near."""
+    near = get_close_matches(name, list(names), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
 @contextmanager
 def in_phase(index: int, method: str) -> Iterator[None]:
     """Says of input that a phase after the first can't use that it came with ``then``."""

@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import jax
 import jax.numpy as jnp
@@ -23,11 +23,12 @@ from subspace.optim.in_subspace import subspace_state
 from subspace.optim.workers import AbstractWorkers, OneWorker
 from subspace.run.execute import load
 from subspace.spaces.base import AbstractSubspace, Coords
-from subspace.store.checkpoint import Checkpoints, named
+from subspace.store.checkpoint import Checkpoints, filled, named
 from subspace.store.circumstances import check_same
 from subspace.store.coordinate_log import CoordinateLog
 from subspace.store.folder import RunFolder
 from subspace.store.source import read_source
+from subspace.train.mesh import for_workers
 from subspace.train.running import PlacedPhase, dimensions
 from subspace.train.trainer import Trainer
 
@@ -36,11 +37,14 @@ def replay(
     folder: RunFolder,
     *,
     step: int | None = None,
+    since: int | None = None,
     verify: bool = False,
     out: Path | None = None,
     data_dir: str | None = None,
 ) -> dict[str, Any]:
     """Rebuilds a run's parameters from seeds and logged coordinates alone.
+
+    A worker that was away needs those of the steps that it missed: d numbers each, no weights.
 
     On the backend that trained them they are the run's bit for bit. The running statistics of batch
     norm don't follow from coordinates.
@@ -48,12 +52,14 @@ def replay(
     Args:
         folder: of the run; its phases have ``log_coordinates``.
         step: at which; by default, and at most, the last one whose record is whole.
+        since: begin at the newest whole checkpoint up to this step, instead of the run's start.
         verify: compare with all checkpoints, or those on the way to ``step``.
         out: a new file for the parameters, as .npz, by their names.
         data_dir: where the dataset is now; by default where it was.
 
     Returns:
-        ``step``, of which the parameters are; ``logged``, the last one; ``cut_short``, whether
+        ``step``, of which the parameters are; ``since``, where they began; ``numbers``, how many
+        coordinates were read for them; ``logged``, the last step that is; ``cut_short``, whether
         records are missing of steps that were wanted or have checkpoints; ``digest`` of the
         parameters; ``differences``, the largest to each checkpoint; ``not_compared``, the steps of
         checkpoints that should have been, but are damaged or have no records; ``verified``, whether
@@ -64,20 +70,26 @@ def replay(
     """
     if out is not None:
         files.check_new(out, ".npz")
-    if step is not None and step < 0:
-        raise InvalidInput("step", f"must be 0 or more, got {step}")
+    for name, value in {"step": step, "since": since}.items():
+        if value is not None and value < 0:
+            raise InvalidInput(name, f"must be 0 or more, got {value}")
+    if step is not None and since is not None and since > step:
+        raise InvalidInput("since", f"must be at most the step to rebuild, {step}, got {since}")
     trainer = at_its_start(folder, data_dir)
     coordinates = logged_coordinates(trainer, folder)
     logged = sum(len(rows) for rows in coordinates)
     at = logged if step is None else min(step, logged)
     checkpoints = Checkpoints(folder.checkpoints, field="run")
     try:
-        saved = checkpoints.steps()
+        begin = _Begin(0, 0, trainer.weights.params, None)
+        if since is not None:
+            begin = _begun(trainer, checkpoints, min(since, logged))
+        saved = [s for s in checkpoints.steps() if s > begin.step or since is None]
         wanted = [s for s in saved if verify and (step is None or s <= step)]
         gaps: dict[int, float] = {}
         params: PyTree = None
         stops = sorted({at, *(s for s in wanted if s <= at)})
-        for stop, params in _path(trainer, coordinates, stops):
+        for stop, params in _path(trainer, coordinates, stops, begin):
             held = _read(checkpoints, stop) if stop in wanted else None
             if held is not None:
                 gaps[stop] = _largest_gap(params, held)
@@ -90,6 +102,8 @@ def replay(
     missing = [s for s in wanted if s not in gaps]
     return {
         "step": at,
+        "since": begin.step,
+        "numbers": _numbers(coordinates, begin.step, at),
         "logged": logged,
         "cut_short": logged < max([step or 0, *saved]),
         "digest": digest.hexdigest()[:16],
@@ -118,7 +132,8 @@ def at_its_start(folder: RunFolder, data_dir: str | None) -> Trainer:
 
 def parameters(trainer: Trainer, coordinates: Sequence[Float[np.ndarray, "_ _"]]) -> PyTree:
     """The parameters after all these steps, phase by phase."""
-    ((_, params),) = _path(trainer, coordinates, [sum(len(rows) for rows in coordinates)])
+    begin = _Begin(0, 0, trainer.weights.params, None)
+    ((_, params),) = _path(trainer, coordinates, [sum(len(rows) for rows in coordinates)], begin)
     return params
 
 
@@ -142,16 +157,52 @@ def logged_coordinates(
     return found
 
 
+class _Begin(NamedTuple):
+    """Where a replay begins; without a state at the beginning of a phase."""
+
+    phase: int
+    step: int
+    params: PyTree
+    state: Any
+
+
+def _begun(trainer: Trainer, checkpoints: Checkpoints, since: int) -> _Begin:
+    """At the newest whole checkpoint up to a step, of whose workers' own arrays one stands for all.
+
+    Raises:
+        InvalidInput: there is none.
+    """
+    if not any(s <= since for s in checkpoints.steps()):
+        raise InvalidInput("since", f"there is no checkpoint up to step {since}; leave it out")
+    arrays, meta, _ = checkpoints.newest(since)
+    running = trainer.running(meta["phase"])
+    like = trainer.first_state(running, trainer.weights, meta["workers"])
+    state = for_workers(filled(like, arrays), 1)
+    return _Begin(meta["phase"], int(meta["step"]), state.params, state.opt_state)
+
+
+def _numbers(coordinates: Sequence[Float[np.ndarray, "_ _"]], since: int, until: int) -> int:
+    """How many coordinates lie between two steps."""
+    sizes = [rows.shape[1] for rows in coordinates for _ in rows]
+    return sum(sizes[since:until])
+
+
 def _path(
-    trainer: Trainer, coordinates: Sequence[Float[np.ndarray, "_ _"]], stops: Sequence[int]
+    trainer: Trainer,
+    coordinates: Sequence[Float[np.ndarray, "_ _"]],
+    stops: Sequence[int],
+    begin: _Begin,
 ) -> Iterator[tuple[int, PyTree]]:
     """The parameters at some steps, in order; they are valid until the next ones are asked for."""
-    params, done, waiting = trainer.weights.params, 0, list(stops)
-    for place, rows in zip(trainer.phases, coordinates, strict=False):
-        step, state = _replay_step(trainer, place)
+    params, done, waiting = begin.params, begin.step, list(stops)
+    phases = list(zip(trainer.phases, coordinates, strict=False))
+    for place, rows in phases[begin.phase :]:
+        step, init = _replay_step(trainer, place)
+        fresh = begin.state is None or place.index > begin.phase
+        state = init(params) if fresh else begin.state
+        params, state = jax.tree.map(jnp.array, (params, state))  # a step takes its own
         due = place.phase.method.due
-        params, state = jax.tree.map(jnp.array, (params, state(params)))  # a step takes its own
-        for i, row in enumerate(rows):
+        for i, row in list(enumerate(rows))[done - place.first_step :]:
             if waiting and waiting[0] == done:
                 yield waiting.pop(0), params
             if not waiting:

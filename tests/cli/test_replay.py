@@ -151,3 +151,19 @@ def test_rounds_of_local_steps_follow_from_what_was_agreed_on(cli: Cli, sent: st
     result = cli("replay", "run", "--verify")
     assert result.exit_code == 0, result.output
     assert "the same bits" in result.stdout
+
+
+def test_a_worker_that_was_away_needs_the_coordinates_that_it_missed(cli: Cli, logged: Path):
+    """Bit for bit, in a phase with momentum and in the one after it."""
+    for since, step in ((STEPS, 2 * STEPS), (STEPS + 3, 3 * STEPS), (2 * STEPS, 3 * STEPS)):
+        at = since // STEPS * STEPS  # where its last checkpoint is
+        result = cli("replay", logged, "--since", since, "--step", step, "--verify", "--json")
+        assert result.exit_code == 0, result.output
+        found = json.loads(result.stdout)
+        assert (found["since"], found["numbers"]) == (at, 20 * (step - at))
+        assert set(found["differences"].values()) == {0.0}
+
+
+def test_one_that_missed_the_beginning_too_begins_there(cli: Cli, logged: Path):
+    check(cli("replay", logged, "--since", STEPS - 1), "--since: ", "no checkpoint")
+    check(cli("replay", logged, "--since", 9, "--step", 3), "--since: ", "at most")
