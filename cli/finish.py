@@ -40,6 +40,41 @@ def show_results(
         say(console, f"  {command}", style="cyan")
 
 
+def show_options(console: Console, config: RunConfig) -> None:
+    """Every option of a run and its phases, and the value that it has."""
+    shared = {name: value for name, value in config.to_json().items() if name != "phases"}
+    for title, values in [("run", shared)] + [
+        (phase.method.name, phase.values) for phase in config.phases
+    ]:
+        say(console, f"{title}:")
+        for name, value in sorted(values.items()):
+            say(console, f"  {name} = {value}")
+
+
+def show_estimate(console: Console, config: RunConfig, found: dict[str, Any]) -> None:
+    """What `subspace.run.estimate` found, a line for each phase."""
+    examples = count(found["train_examples"])
+    say(console, f"{config.model} on {config.data_name}: {examples} training examples")
+    say(console, "")
+    rows = [
+        [
+            phase["method"],
+            count(found["parameters"]),
+            "?" if phase["dimensions"] is None else count(phase["dimensions"]),
+            count(phase["epochs"]),
+            count(phase["steps"]),
+            "?" if phase["bytes"] is None else f"{phase['bytes'] / 1e6:,.1f} MB",
+            "?" if phase["seconds"] is None else seconds(phase["seconds"]),
+        ]
+        for phase in found["phases"]
+    ]
+    header = ["", "parameters D", "dimensions d", "epochs", "steps", "memory", "seconds"]
+    print_table(console, header, rows, left=1)
+    say(console, "")
+    say(console, "Nothing was written. Memory is a device's in a step; seconds are of training")
+    say(console, "steps here, without evaluation. Of ? the trajectory isn't there yet.")
+
+
 def next_commands(config: RunConfig, folder: RunFolder) -> list[str]:
     """What to type next.
 

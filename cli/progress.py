@@ -109,6 +109,8 @@ class Display:
             rate += f"  {count(record['failed_searches'])} searches failed"
         if record.get("ended") == "flat":
             rate += f"  {record['method']} ends: the held-out loss is flat"
+        if record.get("ended") == "early":
+            rate += f"  {record['method']} ends: the held-out loss has not become better"
         say(self._console, f"epoch {_of(done, epochs)}  {figures}  {rate}")
         if done < epochs:
             self._show(done, completed=0, description="")

@@ -7,11 +7,11 @@ import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, NoReturn
 
 import typer
 
-from . import options
+from . import devices, options
 from .errors import DIVERGED, fail
 from .output import tell, warn
 from .show import make_console, print_json, say
@@ -82,6 +82,38 @@ def run(
             rich_help_panel=_OUTPUT,
         ),
     ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Say what the run would be: D, d, steps, memory, time. Writes nothing.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = False,
+    quiet: Annotated[
+        bool,
+        typer.Option(
+            "--quiet", "-q", help="Print nothing but warnings and errors.", rich_help_panel=_OUTPUT
+        ),
+    ] = False,
+    verbose: Annotated[
+        bool,
+        typer.Option(
+            "--verbose",
+            "-v",
+            help="Print every option of the run first, the defaults too.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = False,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            metavar="cpu|gpu|tpu[:I]",
+            help="Kind of device, or which one of several.",
+            show_default="what JAX finds",
+            rich_help_panel=_WORKERS,
+        ),
+    ] = None,
     distributed: Annotated[
         bool,
         typer.Option(
@@ -119,12 +151,43 @@ def run(
     given, phases = _with_config(given, config, settings or [], then or [])
     _check_method(given.get("method"), resume)
     place = (coordinator, num_processes, process_id)
+    devices.choose(device)
     _join(distributed, place, timeout, given)
+    devices.check(device)
     if tensorboard:
         from subspace.train.tensorboard import check_installed
 
         check_installed()
-    _train(given, phases, out, resume, json, tensorboard)
+    said = Said(json, quiet, verbose)
+    if dry_run:
+        return _say_what_it_would_be(given, phases, out, resume, said)
+    _train(given, phases, out, resume, tensorboard, said)
+
+
+class Said(NamedTuple):
+    """What a command prints."""
+
+    json: bool
+    quiet: bool
+    verbose: bool
+
+    def console(self, main: bool) -> Console:
+        return make_console(stderr=self.json, quiet=self.quiet or not main)
+
+
+def _say_what_it_would_be(
+    given: dict[str, Any], then: list[dict[str, Any]], out: Path | None, resume: bool, said: Said
+) -> None:
+    from subspace import run as library
+    from subspace.run.estimate import estimate
+
+    from .finish import show_estimate
+
+    config, _ = library.request(given, out, resume, then)
+    found = estimate(config)
+    if said.json:
+        return print_json(found)
+    show_estimate(make_console(), config, found)
 
 
 def _with_config(
@@ -199,23 +262,25 @@ def _train(
     then: list[dict[str, Any]],
     out: Path | None,
     resume: bool,
-    json: bool,
     tensorboard: bool,
+    said: Said,
 ) -> None:
     from subspace import distributed
     from subspace import run as library
     from subspace.train.callbacks import Diverged, Stopped, together
 
-    from .finish import show_results
+    from .finish import show_options, show_results
     from .progress import Display
 
     main = distributed.is_main()
-    console = make_console(stderr=json, quiet=not main)
+    console = said.console(main)
     if not resume:
         given = given | _tuned(given, console)
     config, folder = library.request(given, out, resume, then)
     if config.dataset != "digits":
         say(console, f"Loading {config.dataset} ...")
+    if said.verbose:
+        show_options(console, config)
     signals = StopSignals(nothing_to_save=lambda: not folder.config_file.exists())
     several = distributed.is_one_of_several()  # then JAX takes SIGTERM, so that all stop together
     try:
@@ -235,7 +300,7 @@ def _train(
     if not main:
         return
     show_results(console, config, folder, summary)
-    if json:
+    if said.json:
         print_json(summary | {"run": str(folder.path)})
 
 

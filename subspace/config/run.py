@@ -18,7 +18,7 @@ from subspace.models.bert import POOLINGS
 from subspace.options import check, fields_of, option, path, values_of
 from subspace.tasks import TASKS
 
-MAY_CHANGE = frozenset({"epochs", "checkpoint_every", "data_dir"})
+MAY_CHANGE = frozenset({"epochs", "checkpoint_every", "data_dir", "keep"})
 """Fields in which a resumed run may differ from the one it continues."""
 
 _TASK, _TRAINING, _OUTPUT = "What to train", "Training", "Run folder"
@@ -176,6 +176,15 @@ class RunConfig:
     checkpoint_every: int = option(
         1, "Epochs between checkpoints.", panel=_OUTPUT, least=1, describes=False
     )
+    keep: int = option(
+        3, "Newest checkpoints that stay.", panel=_OUTPUT, least=1, most=10**6, describes=False
+    )
+    keep_best: bool = option(
+        False,
+        "Also keep the weights with the best held-out loss, in best.safetensors.",
+        panel=_OUTPUT,
+        describes=False,
+    )
     workers: int | None = option(
         None,
         "How many share a step; on CPU as many devices are made.",
@@ -221,8 +230,11 @@ class RunConfig:
         for i, phase in enumerate(self.phases):
             with in_phase(i, phase.method.name):
                 self._check_trajectory(i, phase)
-                if phase.schedule.until_flat:
-                    self._check_until_flat(phase)
+                for name in ("until_flat", "early_stop"):
+                    if getattr(phase.schedule, name):
+                        self._check_ends(name, phase)
+        if self.keep_best and not self.validation:
+            raise InvalidInput("keep_best", "needs held-out examples; set validation")
 
     @classmethod
     def resolve(
@@ -290,12 +302,16 @@ class RunConfig:
         before = [i for i in range(index) if self.phases[i].samples_trajectory]
         return before[-1] if before else None
 
-    def _check_until_flat(self, phase: Phase) -> None:
+    def _check_ends(self, name: str, phase: Phase) -> None:
         if not self.validation:
-            raise InvalidInput("until_flat", "needs held-out examples; set validation")
+            raise InvalidInput(name, "needs held-out examples; set validation")
         if phase.logs_coordinates:
             reason = "a phase that logs coordinates runs to its end; leave one out"
-            raise InvalidInput("until_flat", reason)
+            raise InvalidInput(name, reason)
+        if name == "early_stop" and phase.values.get("average") is not None:
+            raise InvalidInput(name, "an average is taken at the end; leave one out")
+        if name == "early_stop" and phase.on_trajectory:
+            raise InvalidInput(name, "is for epochs of training; use until_flat on a trajectory")
 
     def _check_trajectory(self, index: int, phase: Phase) -> None:
         if not phase.on_trajectory:

@@ -53,10 +53,20 @@ class Schedule:
         moves_rate=False,
     )
 
+    early_stop: int | None = option(
+        None,
+        "End sooner, after so many epochs without a better held-out loss.",
+        panel=_TRAINING,
+        least=1,
+        shown="never",
+        moves_rate=False,
+    )
+
     def __post_init__(self):
         check(self)
-        if self.until_flat and self.sample_every is not None:
-            raise InvalidInput("until_flat", "a phase that samples runs to its end; leave it out")
+        for name in ("until_flat", "early_stop"):
+            if getattr(self, name) and self.sample_every is not None:
+                raise InvalidInput(name, "a phase that samples runs to its end; leave it out")
         if self.half_samples and self.sample_every is None:
             raise InvalidInput("half_samples", "goes with sample_every; leave it out")
 

@@ -141,7 +141,8 @@ def started(
         folder.keep_source_rows(rows)
     with folder.writing(None if resume else config, rows) if keep else nullcontext():
         distributed.wait_for_all("the folder is there")
-        loop = Loop(trainer, folder, Checkpoints(folder.checkpoints) if keep else None, callback)
+        checkpoints = Checkpoints(folder.checkpoints, keep=config.keep) if keep else None
+        loop = Loop(trainer, folder, checkpoints, callback)
         try:
             if resume:
                 _go_on(loop)

@@ -69,7 +69,7 @@ def export(
             raise InvalidInput("numbers", "is for coordinates; leave it out, or whole")
         trainer = opened(folder, data_dir)
         weights, _ = weights_at(folder, trainer.weights, "run", step)
-        weights_file.write(out, weights_file.arrays_of(weights), {"model": trainer.config.model})
+        weights_file.write_whole(out, weights, trainer.config.model)
         described = trainer.parameters
     else:
         trainer = at_its_start(folder, data_dir)

@@ -38,6 +38,7 @@ class RunFolder:
         self.diagnostics_file = path / "diagnostics.jsonl"
         self.curve_file = path / "curve.png"
         self.variance_file = path / "variance.png"
+        self.best_file = path / "best.safetensors"
         self.checkpoints = path / "checkpoints"
 
     def trajectory_file(self, index: int, half: bool | None = None) -> Path:

@@ -44,15 +44,20 @@ def check_free(file: Path) -> None:
 
 
 def write(
-    file: Path, arrays: Mapping[str, np.ndarray], about: Mapping[str, Any], small: bool = False
+    file: Path,
+    arrays: Mapping[str, np.ndarray],
+    about: Mapping[str, Any],
+    small: bool = False,
+    over: bool = False,
 ) -> None:
     """Makes a file as a whole; ``about`` is kept beside the arrays as JSON, with a digest.
 
-    With ``small`` that JSON is compressed.
+    With ``small`` that JSON is compressed; with ``over`` a file that is there is replaced.
     """
     from safetensors.numpy import save
 
-    check_free(file)
+    if not over:
+        check_free(file)
     content = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     about = {**about, _DIGEST: _digest(content, about)}
     if small:
@@ -65,6 +70,11 @@ def write(
         files.replace(file, data)
     except OSError as error:
         raise InvalidInput("out", f"can't write {file}: {error.strerror}") from None
+
+
+def write_whole(file: Path, weights: Weights, model: str, over: bool = False) -> None:
+    """All D numbers and the model's state, as ``--init-from`` takes them."""
+    write(file, arrays_of(weights), {"model": model}, over=over)
 
 
 def read(file: Path, field: str) -> Content:

@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, PyTree
 from subspace import distributed
 from subspace.data.stream import Feed
 from subspace.optim.averaging import average
+from subspace.store import weights_file
 from subspace.store.checkpoint import Checkpoints
 from subspace.store.folder import RunFolder
 from subspace.store.weights import Weights
@@ -44,6 +45,7 @@ class Loop:
         records: of the epochs of this process.
         done: steps, counted through the phases: ``state.step``, without asking the device.
         looks: held-out losses within the phase, of one that ends once they are flat.
+        held_out: those after each epoch of the phase; ``best`` the least of the run.
     """
 
     def __init__(
@@ -58,6 +60,8 @@ class Loop:
         self.records: list[dict[str, Any]] = []
         self.done = 0
         self.looks: list[float] = []
+        self.held_out: list[float] = []
+        self.best = math.inf
         self.saved: int | None = None
         self.running: RunningPhase
         self.state: TrainState
@@ -85,7 +89,8 @@ class Loop:
         weights = self.running.start or weights
         state = self.trainer.first_state(self.running, weights, self._workers)
         self.state = self.trainer.placed(state)
-        self.done, self.looks = self.running.place.first_step, []  # the one before may end sooner
+        self.done = self.running.place.first_step  # the one before may have ended sooner
+        self.looks, self.held_out = [], []
         for recorder in self.recorders:
             recorder.begin(self.state)
 
@@ -100,6 +105,7 @@ class Loop:
         self.state = self.trainer.placed(for_workers(state, self._workers))
         self.done = self.saved = int(meta["step"])
         self.looks = meta["looks"]
+        self._recall(meta["phase"])
         self._began -= meta["seconds"]
         self.clock.seconds, self.clock.examples = meta["train_seconds"], meta["train_examples"]
         for recorder in self.recorders:
@@ -109,6 +115,13 @@ class Loop:
             self.checkpoints.drop(damaged)
             which = ", ".join(map(str, damaged))
             self.callback.on_warning(f"damaged checkpoints passed over: step {which}")
+
+    def _recall(self, phase: int) -> None:
+        """The held-out losses of epochs before this process."""
+        known = [one for one in self.folder.records() if one["step"] <= self.done]
+        losses = [(one["phase"] - 1, one.get("validation_loss", math.nan)) for one in known]
+        self.held_out = [loss for index, loss in losses if index == phase]
+        self.best = min((loss for _, loss in losses if loss == loss), default=math.inf)
 
     def _template(self, meta: dict[str, Any]) -> TrainState:
         self._prepare(meta["phase"])
@@ -161,20 +174,49 @@ class Loop:
         place, config = self.running.place, self.trainer.config
         begun = (self.done - place.first_step) // place.steps
         for epoch in range(place.first_epoch + begun, place.end_epoch):
-            if is_flat(self.looks):  # and was when it was stopped
+            if is_flat(self.looks) or self._stalls():  # and did when it was stopped
                 break
             self._epoch(epoch)
             last = epoch + 1 == place.end_epoch or is_flat(self.looks)
             done = self._complete() if last else {}
             record = self._record(epoch, last) | done
+            self.held_out.append(record.get("validation_loss", math.nan))
+            if not last and self._stalls():
+                last, record = True, record | self._early(epoch)
             if last:
                 self._warn(record)
+            if self.trainer.config.keep_best:
+                record |= self._kept_if_best(record)
             self.state = self.state._replace(meters=self.trainer.no_meters(self.running.phase))
             self.records.append(record)
             self.folder.append(record)
             self.callback.on_epoch(record)
             if last or (epoch + 1) % config.checkpoint_every == 0:
                 self._save()
+
+    def _stalls(self) -> bool:
+        """Whether the held-out loss has not become better for as many epochs as the phase bears."""
+        patience = self.running.phase.schedule.early_stop
+        if patience is None or len(self.held_out) <= patience:
+            return False
+        return min(self.held_out[-patience:]) >= min(self.held_out[:-patience])
+
+    def _early(self, epoch: int) -> dict[str, Any]:
+        """What the record of a phase that ends here says beside."""
+        more = self.running.place.index + 1 < len(self.trainer.phases)
+        figures = self._epochs.figures(self.state, "test") if more else {}
+        return {"ended": "early"} | figures
+
+    def _kept_if_best(self, record: dict[str, Any]) -> dict[str, Any]:
+        """Keeps the weights if none of the run has had a better held-out loss."""
+        if record["validation_loss"] >= self.best:
+            return {}
+        self.best = record["validation_loss"]
+        if self.folder.writes:
+            weights = Weights(self.state.params, self.state.model_state)
+            file, model = self.folder.best_file, self.trainer.config.model
+            weights_file.write_whole(file, weights, model, over=True)
+        return {"best": True}
 
     def _warn(self, record: dict[str, Any]) -> None:
         """Tells what is odd at a phase's end, of which nothing else would speak."""
