@@ -87,6 +87,7 @@ class Network:
 
     def _add(self, index: int) -> None:
         name, address = _name(index), self.address(index)
+        subprocess.run(["ip", "netns", "del", name], capture_output=True)  # of one that was killed
         tap = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
         self._taps.append(tap)
         fcntl.ioctl(tap, _TUNSETIFF, struct.pack("16sH", name.encode(), _TAP_WITHOUT_HEADER))

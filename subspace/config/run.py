@@ -132,6 +132,12 @@ class RunConfig:
         shown="none",
         describes=False,
     )
+    dtype: str = option(
+        "float32",
+        "What networks compute gradients in, float32 or bfloat16; parameters stay float32.",
+        panel=_TRAINING,
+        choices=("float32", "bfloat16"),
+    )
     label_noise: int | float = option(
         0.0,
         "Fraction of the training labels to replace by other classes.",

@@ -36,6 +36,17 @@ class Optimized(Method):
         shown="any",
     )
 
+    accumulate: int = option(
+        1,
+        "Parts of a worker's batch whose gradients are measured one after the other, to save "
+        "memory.",
+        panel=_TRAINING,
+        least=1,
+        most=2**10,
+        moves_rate=False,
+        by_run=True,
+    )
+
     def __post_init__(self):
         super().__post_init__()
         usual = fields_of(type(self))["momentum"].default
@@ -44,7 +55,7 @@ class Optimized(Method):
 
     @property
     def decouples(self) -> bool:
-        return self.optimizer == "adamw"
+        return self.optimizer == "adamw" or super().decouples
 
     @property
     def _suffix(self) -> str:
@@ -59,7 +70,7 @@ class Optimized(Method):
         """The optimizer.
 
         Args:
-            context: with the learning rate, and the weight decay of AdamW.
+            context: with the learning rate, and weight decay where it isn't in the gradient.
             spread: over how many numbers a coordinate of length one is spread, the root of it.
                 Adam's rate is how far a number goes in a step; coordinates go farther.
         """
@@ -74,4 +85,6 @@ class Optimized(Method):
             steps.append(optax.scale_by_learning_rate(context.learning_rate))
         if self.clip is not None:
             steps.insert(0, optax.clip_by_global_norm(self.clip))
+        if self.optimizer != "adamw" and context.weight_decay:
+            steps.insert(0, optax.add_decayed_weights(context.weight_decay))
         return chain(*steps)

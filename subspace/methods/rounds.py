@@ -59,6 +59,10 @@ class InRounds(Method):
     def counts_workers(self) -> bool:
         return self.rounds or super().counts_workers
 
+    @property
+    def decouples(self) -> bool:
+        return self.rounds or super().decouples  # a worker's weights decay where they are
+
     def due(self, step: int, steps: int) -> bool | None:
         if not self.rounds:
             return None

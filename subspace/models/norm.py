@@ -76,14 +76,16 @@ class BatchNorm(eqx.Module):
     def __call__(
         self, x: Float[Array, "height width channels"], state: eqx.nn.State
     ) -> tuple[Float[Array, "height width channels"], eqx.nn.State]:
+        kind = x.dtype
         x = once(x.astype(jnp.float32))
+        scale, shift = self.scale.astype(jnp.float32), self.shift.astype(jnp.float32)
         if self.inference:
             mean, variance = state.get(self.running)
             centred = x - mean[None, None]
-            return _scaled(centred, variance + self.eps, self.scale, self.shift), state
+            return _scaled(centred, variance + self.eps, scale, shift).astype(kind), state
         axes = (self.axis_name,) if isinstance(self.axis_name, str) else self.axis_name
-        out, mean, variance = _normalise(axes, self.eps, x, self.scale, self.shift)
-        return out, state.set(self.running, self._blend(state, mean, variance))
+        out, mean, variance = _normalise(axes, self.eps, x, scale, shift)
+        return out.astype(kind), state.set(self.running, self._blend(state, mean, variance))
 
     def _blend(self, state: eqx.nn.State, *batch: Float[Array, " channels"]) -> tuple[Array, ...]:
         keep = self.momentum

@@ -58,6 +58,7 @@ class StepPlan(NamedTuple):
     ``steps`` are those of an epoch; epochs are counted from ``first_step``. Augmentation is a
     function of (seed, epochs_before, step, place in the batch). ``workers`` each take a share of
     the batch, or with ``same_batch`` all of it. ``needs_rows``: see `subspace.methods.Method`.
+    Gradients are measured of so many parts to ``accumulate``, in ``dtype``.
     """
 
     task: AbstractTask
@@ -73,6 +74,8 @@ class StepPlan(NamedTuple):
     seed: int
     epochs_before: int
     needs_rows: bool
+    accumulate: int = 1
+    dtype: str = "float32"
 
     @property
     def axes(self) -> tuple[str, ...]:
@@ -100,9 +103,10 @@ def make_train_step(plan: StepPlan) -> Callable[..., TrainState]:
         axes = () if alone else plan.axes
         here = local_params(state.params, state.opt_state)
 
-        def loss_fn(params, examples=batch):
+        def loss_fn(params, examples=batch, model_state=state.model_state):
+            params, examples = _in_dtype(plan, params), _in_dtype(plan, examples)
             model = models.with_axis(eqx.combine(params, plan.static), ("batch", *axes))
-            return _loss(plan.task, model, state.model_state, *examples)
+            return _loss(plan.task, model, model_state, *examples)
 
         def value_fn(params, *part):
             return loss_fn(params, _share(batch, *part[0]) if part else batch)[0]
@@ -112,7 +116,7 @@ def make_train_step(plan: StepPlan) -> Callable[..., TrainState]:
             of_one = functools.partial(_loss_of_one, plan.task, state.model_state)
             return capture(model, of_one, batch)
 
-        (loss, (figures, model_state)), grads = jax.value_and_grad(loss_fn, has_aux=True)(here)
+        loss, figures, model_state, grads = _measured(plan, loss_fn, here, batch, state.model_state)
         meters = _added(plan, state.meters, loss, figures)
         loss = lax.pmean(loss, plan.axes)
         known = {"value": loss, "value_fn": value_fn, "due": due}
@@ -199,11 +203,50 @@ def _share(batch: Any, index: Int[Array, ""], count: int) -> Any:
     return jax.tree.map(lambda x: lax.dynamic_slice_in_dim(x, index * size, size), batch)
 
 
+def _measured(
+    plan: StepPlan, loss_fn: Callable[..., Any], params: PyTree, batch: Any, model_state: PyTree
+) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]], PyTree, PyTree]:
+    """The mean loss of a batch, sums of the other metrics, the model's new state, the gradient."""
+    gradient = jax.value_and_grad(loss_fn, has_aux=True)
+    total: Any = None
+    for i in range(plan.accumulate):  # a loop that is unrolled: convolutions are slow in others
+        part = _part(batch, i, plan.accumulate)
+        if total is not None:  # or all would be measured at once
+            params, total = lax.optimization_barrier((params, total))
+        (loss, (figures, model_state)), grads = gradient(params, part, model_state)
+        now = loss, figures, grads
+        total = now if total is None else jax.tree.map(jnp.add, total, now)
+    loss, figures, grads = total
+    if plan.accumulate > 1:
+        loss, grads = jax.tree.map(lambda x: x / plan.accumulate, (loss, grads))
+    return loss, figures, model_state, grads
+
+
+def _part(batch: Any, index: int, count: int) -> Any:
+    """The index-th of ``count`` equal parts."""
+    size = len(batch[1]) // count
+    return batch if count == 1 else jax.tree.map(lambda x: x[index * size :][:size], batch)
+
+
+def _in_dtype(plan: StepPlan, tree: PyTree) -> PyTree:
+    """Floating-point arrays as the network computes with them."""
+    if plan.dtype == "float32":
+        return tree
+
+    def lowered(x: Any) -> Any:
+        return x.astype(plan.dtype) if eqx.is_inexact_array(x) else x
+
+    return jax.tree.map(lowered, tree)
+
+
 def _loss(
     task: AbstractTask, model: PyTree, state: PyTree, inputs: Array, targets: Array
 ) -> tuple[Float[Array, ""], tuple[dict[str, Float[Array, ""]], PyTree]]:
     """The mean loss of a batch; the other metrics' sums, and the model's new state."""
-    outputs, state = models.apply(model, state, inputs)
+    outputs, new = models.apply(model, state, inputs)
+    state = jax.tree.map(lambda x, old: x.astype(old.dtype), new, state)
+    if eqx.is_inexact_array(outputs):
+        outputs = outputs.astype(jnp.float32)  # where gradients aren't: losses are
     figures = jax.vmap(task.score)(outputs, targets)
     loss = jnp.mean(figures.pop("loss"))
     return loss, ({name: jnp.sum(each) for name, each in figures.items()}, state)

@@ -117,6 +117,13 @@ class Trainer:
                 f"{phase.batch_size} can't be divided among {workers} workers; "
                 f"use a multiple of {workers}",
             )
+        share, parts = phase.batch_size // workers, phase.values.get("accumulate", 1)
+        if share % parts:
+            raise InvalidInput(
+                "accumulate", f"{share} examples of a worker don't make {parts} equal parts"
+            )
+        if phase.method.needs_rows and self.config.dtype != "float32":
+            raise InvalidInput("dtype", f"{phase.method.name} needs float32; leave it out")
         if phase.on_trajectory:
             self._check_samples(place)
             return
@@ -214,6 +221,8 @@ class Trainer:
             seed=config.seed,
             epochs_before=config.epochs_before,
             needs_rows=phase.method.needs_rows,
+            accumulate=phase.values.get("accumulate", 1),
+            dtype=config.dtype,
         )
 
     def optimizer(
