@@ -6,9 +6,12 @@ import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .options import declared_fields, field_of
+
+if TYPE_CHECKING:
+    from subspace.options import Field
 
 _SHORT = {"lr": "learning_rate", "from": "source"}
 _MOST = 1 << 24  # bytes
@@ -23,24 +26,36 @@ def read_config(file: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     Raises:
         InvalidInput: it can't be read, or holds what is no option.
     """
-    from subspace import files
     from subspace.errors import InvalidInput
 
-    content = files.read(file, "config", most=_MOST)
-    try:
-        record = _parsed(file, content.decode())
-    except (ValueError, UnicodeDecodeError) as error:
-        first = str(error).splitlines()[0]
-        raise InvalidInput("config", f"{file} is no {_kind(file)}: {first}") from None
-    if not isinstance(record, Mapping):
-        raise InvalidInput("config", f"{file} holds no options; write KEY = VALUE lines")
+    record = load(file, "config")
     if "phases" in record:
         return _of_a_run(record)
     then = record.get("then", [])
     if not isinstance(then, list) or not all(isinstance(one, Mapping) for one in then):
         raise InvalidInput("config", "then: must be a list of tables, as [[then]] makes them")
     fields = {key: value for key, value in record.items() if key != "then"}
-    return _named(fields), [_named(one) for one in then]
+    return named(fields), [named(one) for one in then]
+
+
+def load(file: Path, field: str) -> Mapping[str, Any]:
+    """What a TOML, YAML or JSON file says, by its ending.
+
+    Raises:
+        InvalidInput: of ``field``: it can't be read.
+    """
+    from subspace import files
+    from subspace.errors import InvalidInput
+
+    content = files.read(file, field, most=_MOST)
+    try:
+        record = _parsed(file, content.decode())
+    except (ValueError, UnicodeDecodeError) as error:
+        first = str(error).splitlines()[0]
+        raise InvalidInput(field, f"{file} is no {_kind(file)}: {first}") from None
+    if not isinstance(record, Mapping):
+        raise InvalidInput(field, f"{file} holds no options; write KEY = VALUE lines")
+    return record
 
 
 def read_settings(words: list[str]) -> dict[str, Any]:
@@ -56,7 +71,7 @@ def read_settings(words: list[str]) -> dict[str, Any]:
         key, equals, text = word.partition("=")
         if not equals:
             raise InvalidInput("set", f"{word!r} is not key=value")
-        found |= _named({key.strip(): text.strip()}, field="set")
+        found |= named({key.strip(): text.strip()}, field="set")
     return found
 
 
@@ -93,10 +108,9 @@ def _of_a_run(record: Mapping[str, Any]) -> tuple[dict[str, Any], list[dict[str,
     return values_of(config) | first, others
 
 
-def _named(given: Mapping[str, Any], field: str = "config") -> dict[str, Any]:
+def named(given: Mapping[str, Any], field: str = "config") -> dict[str, Any]:
     """By the names of the library, texts read as on the command line."""
     from subspace.errors import InvalidInput, nearest
-    from subspace.options import read
 
     declared = declared_fields()
     found: dict[str, Any] = {}
@@ -107,7 +121,17 @@ def _named(given: Mapping[str, Any], field: str = "config") -> dict[str, Any]:
             raise InvalidInput(field, f"{key} is no option of a run{hint}")
         if isinstance(value, list):
             value = tuple(value)
-        if isinstance(value, str) and name in declared:
-            value = read(field_of(name, declared[name]), value)
+        if name in declared:
+            value = _as_a_flag(field_of(name, declared[name]), value)
         found[name] = value
     return found
+
+
+def _as_a_flag(field: Field, value: Any) -> Any:
+    """A value of the type that the same text would have as a flag."""
+    from subspace.options import read
+
+    if isinstance(value, str):
+        return read(field, value)
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return float(value) if whole and float in field.kinds and field.option.read is None else value

@@ -18,11 +18,11 @@ from .replay import replay
 from .report import report
 from .reproduce import reproduce
 from .run import run
+from .sweep import sweep
 from .tune import tune
 
 app = typer.Typer(
     cls=OneLineErrors,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -34,6 +34,7 @@ app.command()(apply)
 app.command()(replay)
 app.command()(reproduce)
 app.command()(tune)
+app.command()(sweep)
 app.command()(dimension)
 app.command()(probe)
 app.command()(report)
