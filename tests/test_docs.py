@@ -40,6 +40,7 @@ def registries(monkeypatch, tmp_path):
     [
         *("your_own_basis.md", "your_own_model_and_data.md", "your_own_method.md"),
         *("from_python.md", "sharded.md", "dldr.md", "adapters.md"),
+        *("index.md", "slow_links.md"),
     ],
 )
 def test_a_page(name: str, capsys, monkeypatch):
