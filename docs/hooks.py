@@ -29,6 +29,7 @@ def on_files(files: Any, config: Any) -> Any:
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Links to results stay within the site; a program is named and not linked."""
     markdown = re.sub(r"\]\((?:\.\./)+benchmarks/results/", "](results/", markdown)
+    markdown = re.sub(r"\]\((?:\.\./)+benchmarks/results\)", "](results/index.md)", markdown)
     markdown = re.sub(r"\]\((?:\.\./)+docs/", "](../", markdown)
     return _OUTSIDE.sub(r"\1", markdown)
 
