@@ -89,7 +89,7 @@ class Field(NamedTuple):
 def option(default: Any, help: str, **about: Any) -> Any:
     """A field of a record; ``about`` are the attributes of `Option`.
 
-    Example:
+    Examples:
         >>> @dataclass(frozen=True)
         ... class Sampling:
         ...     every: int = option(1, "Steps between samples.", least=1)

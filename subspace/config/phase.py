@@ -20,7 +20,7 @@ from subspace.options import Field, check_value, fields_of, values_of
 class Phase:
     """A method and its schedule.
 
-    Example:
+    Examples:
         >>> Phase.resolve({"method": "rbd", "dim": 100}, model="fc", dataset="digits")
     """
 

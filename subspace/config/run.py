@@ -259,7 +259,7 @@ class RunConfig:
         Raises:
             InvalidInput: a value that can't be used, or doesn't apply to the method.
 
-        Example:
+        Examples:
             >>> RunConfig.resolve({"method": "dldr", "epochs": 30}, [{"method": "pbfgs"}])
         """
         given = {name: value for name, value in given.items() if value is not None}

@@ -142,7 +142,7 @@ METHODS: dict[str, type[Method]] = {}
 def register(name: str) -> Callable[[_M], _M]:
     """Makes a method known by a name: to runs, ``--then``, ``subspace list``, `tune`.
 
-    Example:
+    Examples:
         >>> @register("signs")
         ... @dataclass(frozen=True)
         ... class Signs(Method):

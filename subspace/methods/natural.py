@@ -149,7 +149,7 @@ def hylo(
     Raises:
         InvalidInput: an argument that can't be used, or there is no layer to capture.
 
-    Example:
+    Examples:
         >>> optimizer = hylo(params, 0.1, batch_size=32, steps=1000)
         >>> rows_fn = lambda params: capture(eqx.combine(params, static), loss, batch)
         >>> updates, state = optimizer.update(grads, state, params, rows_fn=rows_fn)

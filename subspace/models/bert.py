@@ -53,7 +53,7 @@ _BYTES = 257  # and one that fills up
 class Bert(eqx.Module):
     """An encoder of tokens that attend to one another, post-normalised, and a dense head.
 
-    Example:
+    Examples:
         ```python
         model = Bert(BertShape(vocabulary=257), classes=2, key=jax.random.key(0))
         logits = model(tokens)  # (tokens,) -> (2,)

@@ -36,7 +36,7 @@ class ResNet(eqx.Module):
     classes of 32×32×3 images: 78,330 parameters with one block (ResNet-8), 467,194 with five
     (ResNet-32).
 
-    Example:
+    Examples:
         ```python
         model, state = eqx.nn.make_with_state(ResNet)((32, 32, 3), 10, key=key)
         batched = jax.vmap(model, axis_name="batch", in_axes=(0, None), out_axes=(0, None))

@@ -81,7 +81,7 @@ class ViT(eqx.Module):
 class Decoder(eqx.Module):
     """A language model of tokens: GPT-2's blocks (Radford et al. 2019), each token sees the past.
 
-    Example:
+    Examples:
         ```python
         model = Decoder(256, 64, key=jax.random.key(0))  # bytes, up to 64 of them
         logits = model(tokens)  # (tokens, 256): what comes after each

@@ -57,7 +57,7 @@ def in_subspace(
     after one, so with a subspace that is redrawn keep momentum outside:
     ``optax.chain(in_subspace(space, optax.sgd(lr)), optax.trace(0.9))``.
 
-    Example:
+    Examples:
         >>> space = RandomSubspace(params, dim=100, redraw_every=None)
         >>> optimizer = in_subspace(space, optax.adam(1e-3))
 

@@ -40,7 +40,7 @@ def local_steps(
     algorithm 1), with ``optax.sgd(1.0)`` FedAvg (McMahan et al. 2017). With an exchange of
     coordinates and error feedback in ``outer`` workers tell each other d numbers a round.
 
-    Example:
+    Examples:
         >>> follow = in_subspace(space, None, exchange=Mean("data"), error_feedback=True)
         >>> optimizer = local_steps(optax.sgd(0.1), optax.chain(follow, optax.sgd(1.0)))
         >>> gradient = jax.grad(loss)(local_params(params, state), batch)

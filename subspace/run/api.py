@@ -103,7 +103,7 @@ def train(
         InvalidInput: something can't be used; says which and what to do.
         Diverged: the loss became NaN or infinite.
 
-    Example:
+    Examples:
         >>> rbd = subspace.methods.RBD(dim=250)
         >>> result = subspace.train(rbd, model=module, data=(x, y), epochs=5, learning_rate=1.0)
         >>> result.summary["test_accuracy"]

@@ -13,7 +13,7 @@ from subspace.errors import InvalidInput
 class Lock:
     """A lock on a folder, which the system lets go of when its process is gone.
 
-    Example:
+    Examples:
         >>> lock = Lock(Path("runs/a"))
         >>> lock.acquire("out")
         >>> lock.release()

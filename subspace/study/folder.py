@@ -48,7 +48,7 @@ class Study:
     A run that was finished is taken from ``cells/NAME.json``, one that was stopped goes on from its
     newest checkpoint in ``runs/NAME``.
 
-    Example:
+    Examples:
         >>> with Study(Path("study")) as study:
         ...     results = study.make([Cell("rbd-0", {"method": "rbd", "epochs": 3})])
 

@@ -28,7 +28,7 @@ def reproduce(
     Raises:
         InvalidInput, Stopped: see `Study`.
 
-    Example:
+    Examples:
         >>> target = TARGETS["table1"]
         >>> reproduce(target, target.plan("quick"), Path("table1"))
     """

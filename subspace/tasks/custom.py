@@ -27,7 +27,7 @@ class Custom(AbstractTask):
         others: what is reported beside it, by metric; runs are compared by the first, or by the
             loss where there is none.
 
-    Example:
+    Examples:
         >>> task = Custom(lambda output, target: jnp.sum((output - target) ** 2))
     """
 

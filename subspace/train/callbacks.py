@@ -53,7 +53,7 @@ class Callback:
         on_warning: with what the user should know, in a sentence.
         should_stop: asked before every step; True saves a checkpoint and ends the run.
 
-    Example:
+    Examples:
         >>> show = Callback(on_epoch=lambda record: print(record["epoch"], record["train_loss"]))
     """
 
