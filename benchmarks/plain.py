@@ -30,12 +30,12 @@ class Training:
         self._params, self._static = eqx.partition(model, eqx.is_inexact_array)
         self._optimizer = phase.optimizer(self._params, steps=steps, seed=seed)
         self._opt_state = self._optimizer.init(self._params)
-        self._due = phase.method.due
+        self._due, self._steps = phase.method.due, steps
         self._count = 0
 
     def step(self, images: Any, labels: Any) -> jax.Array:
         """One step along a batch; its loss before the step."""
-        due = self._due(self._count)
+        due = self._due(self._count, self._steps)
         self._count += 1
         self._params, self._opt_state, value = self._step(
             self._params, self._opt_state, (images, labels), due=due

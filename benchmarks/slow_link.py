@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import signal
 import socket
 import subprocess
@@ -152,11 +153,9 @@ def _work(words: list[str]) -> None:
     """The command line of a process, where rivals are methods too."""
     from compressors.methods import register_rivals
 
-    from subspace_cli.main import main
-
     register_rivals()
     sys.argv = ["subspace", *words]
-    main()
+    runpy.run_module("subspace_cli", run_name="__main__")
 
 
 if __name__ == "__main__":

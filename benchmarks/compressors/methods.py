@@ -63,7 +63,7 @@ def power_sgd(
         )
         agreed = treedef.unflatten(
             [
-                mean if p is None else (p @ q.T).reshape(x.shape)
+                mean if p is None or q is None else (p @ q.T).reshape(x.shape)
                 for x, mean, p, q in zip(leaves, told, left, right, strict=True)
             ]
         )

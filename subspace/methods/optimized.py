@@ -74,17 +74,16 @@ class Optimized(Method):
             spread: over how many numbers a coordinate of length one is spread, the root of it.
                 Adam's rate is how far a number goes in a step; coordinates go farther.
         """
-        if self.optimizer == "sgd":
-            steps = [optax.sgd(context.learning_rate, self.momentum or None)]
-        else:
-            steps = [optax.scale_by_adam()]
-            if spread != 1:
-                steps.append(optax.scale(spread))
-            if self.optimizer == "adamw":
-                steps.append(optax.add_decayed_weights(context.weight_decay))
-            steps.append(optax.scale_by_learning_rate(context.learning_rate))
-        if self.clip is not None:
-            steps.insert(0, optax.clip_by_global_norm(self.clip))
+        steps: list[optax.GradientTransformation] = []
         if self.optimizer != "adamw" and context.weight_decay:
-            steps.insert(0, optax.add_decayed_weights(context.weight_decay))
-        return chain(*steps)
+            steps.append(optax.add_decayed_weights(context.weight_decay))
+        if self.clip is not None:
+            steps.append(optax.clip_by_global_norm(self.clip))
+        if self.optimizer == "sgd":
+            return chain(*steps, optax.sgd(context.learning_rate, self.momentum or None))
+        steps.append(optax.scale_by_adam())
+        if spread != 1:
+            steps.append(optax.scale(spread))
+        if self.optimizer == "adamw":
+            steps.append(optax.add_decayed_weights(context.weight_decay))
+        return chain(*steps, optax.scale_by_learning_rate(context.learning_rate))

@@ -46,8 +46,8 @@ class Range(NamedTuple):
     def draw(self, rng: np.random.Generator) -> int | float:
         if is_whole(self.low) and is_whole(self.high):
             if not self.log:
-                return int(rng.integers(self.low, self.high + 1))
-            return min(self.high, int(math.exp(rng.uniform(*self._ends(self.high + 1)))))
+                return int(rng.integers(int(self.low), int(self.high) + 1))
+            return min(int(self.high), int(math.exp(rng.uniform(*self._ends(self.high + 1)))))
         if self.log:
             return float(f"{math.exp(rng.uniform(*self._ends(self.high))):.4g}")
         return float(f"{rng.uniform(self.low, self.high):.4g}")
@@ -79,7 +79,7 @@ def random(
     rng = np.random.default_rng(seed)
     return [
         {
-            name: axis.draw(rng) if isinstance(axis, Range) else axis[rng.integers(len(axis))]
+            name: axis.draw(rng) if isinstance(axis, Range) else axis[int(rng.integers(len(axis)))]
             for name, axis in axes.items()
         }
         for _ in range(trials)

@@ -211,3 +211,24 @@ def test_odd_numbers_stay_what_they_are(kind, odd):
 def test_alone_there_is_nothing_to_round():
     z = {"a": jnp.ones(3)}
     assert Alone()(z).agreed is z
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+def test_a_workers_weights_decay_where_it_stands(optimizer):
+    given = {"method": "sgd", "optimizer": optimizer, "learning_rate": 0.1, "weight_decay": 0.3}
+    with jax.numpy_dtype_promotion("standard"):  # of Adam's own
+        plain, alone = (
+            Phase.resolve(given | rounds, model="fc", dataset="digits").optimizer(
+                START, steps=9, seed=0
+            )
+            for rounds in ({}, {"local_steps": 3})
+        )
+        params: Any = START
+        mine: Any = START
+        state, own = plain.init(START), alone.init(START)
+        for i in range(6):
+            step, state = plain.update(filled(i), state, params)
+            params = optax.apply_updates(params, step)
+            step, own = alone.update(filled(i), own, mine, due=i % 3 == 2)
+            mine = optax.apply_updates(mine, step)
+    np.testing.assert_allclose(flat(mine), flat(params), rtol=1e-5, atol=1e-6)
