@@ -13,7 +13,8 @@ from jaxtyping import PyTree
 
 from subspace.config.phase import Phase
 from subspace.methods import Method
-from subspace.optim.in_subspace import coordinates
+from subspace.optim.in_subspace import coordinates, find_state
+from subspace.optim.local import LocalState
 from subspace.optim.workers import PerWorker
 from subspace.store.weights import Weights
 from subspace.train.mesh import for_workers
@@ -122,7 +123,10 @@ class RunningPhase:
     def state(self, weights: Weights, workers: int, meters: PerWorker) -> TrainState:
         """The state before the phase's first step; a copy, as steps donate it."""
         opt_state = self.optimizer.init(weights.params)
-        state = TrainState(*weights, opt_state, jnp.int32(self.place.first_step), meters)
+        step, own = jnp.int32(self.place.first_step), None
+        if find_state(opt_state, LocalState) is not None:
+            own = PerWorker(jax.tree.map(lambda x: jnp.asarray(x)[None], weights.model_state))
+        state = TrainState(*weights, opt_state, step, meters, own)
         return jax.tree.map(jnp.array, for_workers(state, workers))
 
 

@@ -17,8 +17,7 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from subspace import models
 from subspace.natural.capture import capture
-from subspace.optim.in_subspace import find_state
-from subspace.optim.local import LocalState, local_params
+from subspace.optim.local import local_params
 from subspace.optim.workers import PerWorker
 from subspace.tasks import AbstractTask
 from subspace.train.mesh import AXIS, INNER, map_per_worker, placement
@@ -37,6 +36,7 @@ class TrainState(NamedTuple):
     Attributes:
         meters: `Meters` of each worker, which are added up where they are read, so that a step has
             nothing to exchange for them.
+        own_state: with local steps, the model's state as each worker has it.
     """
 
     params: PyTree
@@ -44,6 +44,7 @@ class TrainState(NamedTuple):
     opt_state: PyTree
     step: Int[Array, ""]
     meters: PerWorker
+    own_state: PerWorker | None = None
 
 
 def no_meters(task: AbstractTask) -> PerWorker:
@@ -99,11 +100,13 @@ def make_train_step(plan: StepPlan) -> Callable[..., TrainState]:
 
     def step(due: bool | None, state: TrainState, *data):
         batch = _batch(plan, state.step, *data)
-        alone = find_state(state.opt_state, LocalState) is not None  # workers step by themselves
+        alone = state.own_state is not None  # workers step by themselves
         axes = () if alone else plan.axes
-        here = local_params(state.params, state.opt_state)
+        here, known_state = local_params(state.params, state.opt_state), state.model_state
+        if alone:
+            known_state = jax.tree.map(lambda x: x[0], state.own_state.each)
 
-        def loss_fn(params, examples=batch, model_state=state.model_state):
+        def loss_fn(params, examples=batch, model_state=known_state):
             params, examples = _in_dtype(plan, params), _in_dtype(plan, examples)
             model = models.with_axis(eqx.combine(params, plan.static), ("batch", *axes))
             return _loss(plan.task, model, model_state, *examples)
@@ -116,7 +119,7 @@ def make_train_step(plan: StepPlan) -> Callable[..., TrainState]:
             of_one = functools.partial(_loss_of_one, plan.task, state.model_state)
             return capture(model, of_one, batch)
 
-        loss, figures, model_state, grads = _measured(plan, loss_fn, here, batch, state.model_state)
+        loss, figures, model_state, grads = _measured(plan, loss_fn, here, batch, known_state)
         meters = _added(plan, state.meters, loss, figures)
         loss = lax.pmean(loss, plan.axes)
         known = {"value": loss, "value_fn": value_fn, "due": due}
@@ -124,10 +127,12 @@ def make_train_step(plan: StepPlan) -> Callable[..., TrainState]:
             known["rows_fn"] = rows_fn
         updates, opt_state = plan.optimizer.update(grads, state.opt_state, state.params, **known)
         params: Any = optax.apply_updates(state.params, updates)
+        own_state = None
         if alone:
-            before = state.model_state
-            model_state = lax.pmean(model_state, plan.axes) if due else before
-        return TrainState(params, model_state, opt_state, state.step + 1, meters)
+            agreed = lax.pmean(model_state, plan.axes) if due else state.model_state
+            own = agreed if due else model_state
+            own_state, model_state = PerWorker(jax.tree.map(lambda x: x[None], own)), agreed
+        return TrainState(params, model_state, opt_state, state.step + 1, meters, own_state)
 
     def on_mesh(state: TrainState, *data, due: bool | None = None):
         specs = placement(state)

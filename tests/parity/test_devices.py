@@ -91,8 +91,8 @@ def test_four_devices_train_like_one_and_exchange_only_coordinates(runs):
             "sgd-fc",
             "sgd-local-fc",
             "few-of-many-fc",
-        ):  # a leaf of the gradient at least: the text is understood
-            assert 64 * 128 <= sizes.max() <= one.size
+        ):  # the gradient: the text is understood
+            assert 0.9 * one.size <= sizes.max() <= one.size
         elif name in WIRE:
             assert WIRE[name] <= sizes.sum() <= WIRE[name] + 8, (name, sorted(sizes))
         else:  # batch norm's statistics, and the losses of line searches
@@ -101,7 +101,7 @@ def test_four_devices_train_like_one_and_exchange_only_coordinates(runs):
 
 
 def test_between_exchanges_nothing_is_told(runs):
-    for name in ("sgd-local-fc", "rbd-local-int8-fc"):
+    for name in ("sgd-local-fc", "rbd-local-int8-fc", "local-normed"):
         assert runs[4][f"{name}-least"].sum() == 0
         assert runs[4][f"{name}-collectives"].sum() > 50
 

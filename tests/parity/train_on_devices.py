@@ -35,6 +35,7 @@ CASES = {
         **{"local_steps": 3, "outer_momentum": 0.5, "workers": 4},
     },
     "rbd-bfloat16-fc": {"method": "rbd", "dim": 50, "sent_as": "bfloat16", "workers": 4},
+    "local-normed": {"method": "sgd", "model": "normed", "local_steps": 3, "workers": 4},
     "few-of-many-fc": {"method": "sgd", "workers": 8, "participation": 0.5, "skew": 0.3},
     "nes-fc": {"method": "nes", "dim": 8, "shaping": "none"},
     "nes-split-fc": {"method": "nes", "dim": 8, "exchange": "split", "workers": 4},
@@ -48,6 +49,7 @@ CASES = {
 }
 STEPS = {
     "sgd-local-fc": 7,
+    "local-normed": 6,
     "rbd-local-int8-fc": 7,
     "rbd-bfloat16-fc": 4,
     "few-of-many-fc": 4,
