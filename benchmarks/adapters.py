@@ -2,8 +2,8 @@
 
 python benchmarks/adapters.py TEXTS [--tasks trec,sst2] [--rows ...] [--seeds 3] [--out DIR]
 
-Learning rates are chosen first, for every row alike: of three each, by what is held out after an
-epoch of TREC.
+Learning rates are chosen first, for every row alike: of three each, or more where the best was the
+largest, by what is held out after an epoch of TREC.
 
 TEXTS holds a folder for each task, as ``--dataset text:DIR`` takes it. Runs that DIR holds are not
 made again.
@@ -54,8 +54,9 @@ ROWS: dict[str, dict[str, Any]] = {
 RATES: dict[str, tuple[float, ...]] = {
     "full": (1e-4, 2e-4, 5e-4),
     "head only": (3e-3, 0.01, 0.03),
-    "whole d=500": (1e-4, 3e-4, 1e-3),
-    _LORA: (5e-4, 1.5e-3, 5e-3),
+    "whole d=500": (3e-4, 1e-3, 3e-3, 0.01),
+    _LORA: (1.5e-3, 5e-3, 0.015),
+    "factored d=100": (0.01, 0.02, 0.04),
 }
 """Learning rates that are tried for each row; see `_rates` for the others."""
 

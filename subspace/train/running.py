@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
@@ -92,6 +93,7 @@ class RunningPhase:
         train_step: see `subspace.train.step.make_train_step`.
         gradient: see `subspace.train.step.make_gradient`.
         start: the weights that it starts from, if not those of the phase before it.
+        trained: for each leaf of the parameters whether it isn't frozen; None for all.
     """
 
     place: PlacedPhase
@@ -99,6 +101,7 @@ class RunningPhase:
     train_step: Callable[..., TrainState]
     gradient: Callable[..., PyTree]
     start: Weights | None
+    trained: PyTree | None = None
 
     @property
     def phase(self) -> Phase:
@@ -109,8 +112,9 @@ class RunningPhase:
         return self.phase.method.due(step - self.place.first_step, self.place.steps)
 
     def dimensions(self, params: PyTree) -> int:
-        """d: coordinates that a step changes; D for a method without a subspace."""
-        return dimensions(self.phase.method, self.optimizer, params)
+        """d: coordinates that a step changes; without a subspace all that aren't frozen."""
+        some = params if self.trained is None else eqx.filter(params, self.trained)
+        return dimensions(self.phase.method, self.optimizer, some)
 
     def gradient_epochs(self, steps: int, trials: int, examples: int, directions: int) -> float:
         """What so many steps, and trials of line searches, cost.

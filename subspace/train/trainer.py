@@ -200,7 +200,8 @@ class Trainer:
             start = self._start(method.start, rows)
         optimizer = self.optimizer(place, target, self.exchange(place.phase))
         plan = self.plan(place, optimizer)
-        return RunningPhase(place, optimizer, make_train_step(plan), make_gradient(plan), start)
+        step, gradient = make_train_step(plan), make_gradient(plan)
+        return RunningPhase(place, optimizer, step, gradient, start, self.trained)
 
     def plan(
         self, place: PlacedPhase, optimizer: optax.GradientTransformationExtraArgs
