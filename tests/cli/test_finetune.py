@@ -129,7 +129,9 @@ def test_an_architecture_alone_starts_afresh(cli: Cli, texts: Path, base: Path, 
 
 def test_what_is_frozen_is_no_dimension(cli: Cli, texts: Path, base: Path, tmp_path: Path):
     given = ("--dataset", f"text:{texts}", "--epochs", 1, "--init-from", base, "--new-head")
-    result = cli("run", "sgd", *given, "--freeze", "embeddings.*", "--out", tmp_path / "a", "--json")
+    result = cli(
+        "run", "sgd", *given, "--freeze", "embeddings.*", "--out", tmp_path / "a", "--json"
+    )
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
     embeddings = (257 + 32 + 2 + 2) * 8  # words, positions, types; scale and shift of their norm
