@@ -75,6 +75,12 @@ def test_a_run_says_what_cannot_be_shared():
     given = {"method": "sgd", "epochs": 1, "workers": 400, "batch_size": 1600, "skew": 1}
     with pytest.raises(InvalidInput, match="each holds 3 examples"):
         Trainer(RunConfig.resolve(given), data.load("digits"))
+    for field in ("skew", "participation"):
+        with pytest.raises(InvalidInput, match="several workers"):
+            Trainer(
+                RunConfig.resolve({"method": "sgd", "epochs": 1, "workers": 1, field: 0.5}),
+                data.load("digits"),
+            )
     for field, value in {"skew": 0, "participation": 1.5}.items():
         with pytest.raises(InvalidInput, match=field):
             RunConfig.resolve({"method": "sgd", field: value})

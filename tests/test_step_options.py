@@ -41,6 +41,10 @@ def test_parts_of_a_batch_come_to_its_gradient(method):
         np.testing.assert_allclose(other.sums[name], total, rtol=1e-5)
 
 
+@pytest.mark.skipif(
+    tuple(map(int, jax.__version__.split(".")[:2])) < (0, 12),
+    reason="before, XLA gives all parts on a CPU memory of their own",
+)
 def test_parts_of_a_batch_take_less_memory():
     """By XLA's account, of a network whose activations are what is large."""
 

@@ -134,6 +134,9 @@ class Trainer:
     def _divided(self) -> Shares:
         config = self.config
         workers = config.workers or self.mesh.size
+        if workers == 1:
+            name = "skew" if config.skew is not None else "participation"
+            raise InvalidInput(name, "goes with several workers; say how many with workers")
         present = config.participants or self.mesh.size
         return divide(self.dataset.train, workers, present, config.skew, config.seed)
 

@@ -86,7 +86,7 @@ def test_a_dry_run_says_what_it_would_be_and_writes_nothing(cli: Cli):
     found = json.loads(result.stdout)
     first, second = found["phases"]
     assert (found["parameters"], first["dimensions"]) == (9610, 9610)
-    assert first["steps"] == 3 * (1293 // 32)
+    assert first["steps"] == 3 * (1293 // 128)
     assert first["bytes"] > 4 * 9610
     assert first["seconds"] > 0
     assert (second["dimensions"], second["seconds"], found["seconds"]) == (2, None, None)

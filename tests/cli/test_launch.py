@@ -64,7 +64,7 @@ def test_two_processes_train_as_one_and_one_goes_on_from_what_they_saved(cli: Cl
     said = [line for line in output.splitlines() if "Gloo" not in line]
     assert all(line.startswith("[0] ") for line in said), output  # the main process alone speaks
     assert len(RunFolder(Path("run")).records()) == 1
-    missed = [a for name, a in final_arrays(Path("run")).items() if ".each." in name]
+    missed = [a for name, a in final_arrays(Path("run")).items() if ".residual." in name]
     assert missed
     for array in missed:  # each process wrote its own
         assert len(array) == 2

@@ -118,7 +118,6 @@ def test_bad_input_changes_nothing(cli: Cli, straight: Path, logged: Path, tmp_p
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--log-coordinates", "--error-feedback"), "--log-coordinates: the steps of error"),
         (
             ("--exchange", "gossip"),
             "--exchange: unknown exchange 'gossip'; choose from: mean",
