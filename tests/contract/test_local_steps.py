@@ -157,22 +157,23 @@ def test_a_kind_that_is_not_there_is_said():
         Rounded(kind="bfloat")
 
 
-def told(values, step, kind, axes=("data",)):
+def told(values, steps, kind, axes=("data",)):
+    """What workers agree on, and are credited with, in each of some steps: one program."""
     exchange = Rounded(axes, kind, seed=5)
 
-    def one(z):
-        return exchange({"a": z[:3], "b": z[3:]}, jnp.int32(step))
+    def one(z, step):
+        return exchange({"a": z[:3], "b": z[3:]}, step)
 
     for axis in reversed(axes):
-        one = jax.vmap(one, axis_name=axis)
-    found = jax.jit(one)(values)
+        one = jax.vmap(one, in_axes=(0, None), axis_name=axis)
+    found = jax.jit(jax.vmap(one, in_axes=(None, 0)))(values, jnp.asarray(steps, jnp.int32))
     return [np.concatenate([part["a"], part["b"]], axis=-1) for part in found]
 
 
 @pytest.mark.parametrize("kind", ["bfloat16", "int8"])
 def test_the_mean_of_what_workers_are_credited_with_is_what_they_agree_on(kind):
     values = jax.random.normal(jax.random.key(0), (4, 11))
-    agreed, credited = told(values, 0, kind)
+    agreed, credited = (part[0] for part in told(values, [0], kind))
     np.testing.assert_array_equal(agreed, np.broadcast_to(agreed[:1], agreed.shape))
     np.testing.assert_allclose(credited.mean(axis=0), agreed[0], rtol=1e-5, atol=1e-6)
     step = 2.0**-7 if kind == "bfloat16" else 2 / 127
@@ -183,16 +184,16 @@ def test_the_mean_of_what_workers_are_credited_with_is_what_they_agree_on(kind):
 @pytest.mark.parametrize("kind", ["bfloat16", "int8"])
 def test_rounding_is_right_on_average(kind):
     values = jax.random.normal(jax.random.key(1), (4, 11))
-    found = np.mean([told(values, step, kind)[0][0] for step in range(400)], axis=0)
-    off = np.abs(found - values.mean(axis=0))
-    once = np.abs(told(values, 0, kind)[0][0] - values.mean(axis=0)).max()
+    agreed = told(values, range(400), kind)[0][:, 0]
+    off = np.abs(agreed.mean(axis=0) - values.mean(axis=0))
+    once = np.abs(agreed[0] - values.mean(axis=0)).max()
     assert off.max() < once / 4
 
 
 def test_along_two_axes_workers_are_as_many_along_one():
     values = jax.random.normal(jax.random.key(2), (4, 11))
-    one = told(values, 7, "int8")
-    two = told(values.reshape(2, 2, 11), 7, "int8", ("data", "worker"))
+    one = told(values, [7], "int8")
+    two = told(values.reshape(2, 2, 11), [7], "int8", ("data", "worker"))
     for a, b in zip(one, two, strict=True):
         np.testing.assert_array_equal(a, b.reshape(a.shape))
 
