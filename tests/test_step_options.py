@@ -62,10 +62,9 @@ def test_parts_of_a_batch_take_less_memory():
     assert temporary(8) < 0.6 * temporary(1)
 
 
-@pytest.mark.parametrize("model", ["fc", "resnet8", "vit"])
+@pytest.mark.parametrize("model", ["fc", "resnet8"])
 def test_in_bfloat16_the_parameters_stay_what_they_are(model):
-    with jax.numpy_dtype_promotion("standard"):  # of JAX's own attention
-        full, half = (after_steps(1, model=model, dtype=name) for name in ("float32", "bfloat16"))
+    full, half = (after_steps(1, model=model, dtype=name) for name in ("float32", "bfloat16"))
     for one, other in zip(jax.tree.leaves(full), jax.tree.leaves(half), strict=True):
         assert one.dtype == other.dtype
     moved = flat(full) - flat(after_steps(0, model=model))

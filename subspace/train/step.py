@@ -103,7 +103,7 @@ def make_train_step(plan: StepPlan) -> Callable[..., TrainState]:
         alone = state.own_state is not None  # workers step by themselves
         axes = () if alone else plan.axes
         here, known_state = local_params(state.params, state.opt_state), state.model_state
-        if alone:
+        if state.own_state is not None:
             known_state = jax.tree.map(lambda x: x[0], state.own_state.each)
 
         def loss_fn(params, examples=batch, model_state=known_state):

@@ -66,7 +66,7 @@ STEPS = {
 }
 SKIPPED = {
     *("rbd-normal-fc", "rbd-normed", "fpd-independent-fc", "nes-fc", "nes-split-fc"),
-    *("psgd-fc", "newton-fc", "kfac-fc", "kid-normed"),
+    *("psgd-fc", "newton-fc", "kfac-fc", "kid-normed", "local-normed", "few-of-many-fc"),
 }
 """Cases whose collectives others have too; several processes need not run them."""
 COLLECTIVE = re.compile(
