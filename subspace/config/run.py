@@ -13,6 +13,7 @@ from subspace.config.usual import usual
 from subspace.data.tokenize import BYTES
 from subspace.errors import InvalidInput, in_phase
 from subspace.methods import OnTrajectory
+from subspace.methods.base import WORKERS
 from subspace.models import MODELS
 from subspace.models.bert import POOLINGS
 from subspace.options import check, fields_of, option, path, values_of
@@ -194,7 +195,7 @@ class RunConfig:
     workers: int | None = option(
         None,
         "How many share a step; on CPU as many devices are made.",
-        panel="Several devices and processes",
+        panel=WORKERS,
         least=1,
         most=2**16,
         shown="one for each device",
@@ -204,14 +205,14 @@ class RunConfig:
         None,
         "Workers hold classes in proportions from a Dirichlet distribution with this for each: "
         "near 0 one class each.",
-        panel="Several devices and processes",
+        panel=WORKERS,
         above=0,
         shown="all alike",
     )
     participation: int | float | None = option(
         None,
         "The fraction of the workers that take part in a round, drawn anew for each.",
-        panel="Several devices and processes",
+        panel=WORKERS,
         above=0,
         most=1,
         shown="all",

@@ -11,7 +11,7 @@ from jaxtyping import PyTree
 
 from subspace.optim.feedback import nothing_missed
 from subspace.optim.in_subspace import find_state
-from subspace.optim.workers import PerWorker
+from subspace.optim.workers import PerWorker, mine_of, own
 
 
 class LocalState(NamedTuple):
@@ -54,7 +54,7 @@ def local_steps(
     outer = optax.with_extra_args_support(outer)
 
     def init(params: PyTree) -> LocalState:
-        return LocalState(nothing_missed(params), _own(inner.init(params)), outer.init(params))
+        return LocalState(nothing_missed(params), own(inner.init(params)), outer.init(params))
 
     def update(
         updates: PyTree,
@@ -66,15 +66,15 @@ def local_steps(
     ) -> tuple[PyTree, LocalState]:
         here = None if params is None else _moved(params, state.way)
         step: Any
-        step, own = inner.update(updates, _of(state.inner), here, **extra)
+        step, mine = inner.update(updates, mine_of(state.inner), here, **extra)
         way = jax.tree.map(lambda w, s: w[0] + s.astype(w.dtype), state.way.each, step)
         if not due:
             still: Any = jax.tree.map(jnp.zeros_like, updates)
-            return still, LocalState(_own(way), _own(own), state.outer)
+            return still, LocalState(own(way), own(mine), state.outer)
         back = jax.tree.map(lambda w, s: -w.astype(s.dtype), way, step)
         step, common = outer.update(back, state.outer, params, **extra)
         begun = jax.tree.map(jnp.zeros_like, way)
-        return step, LocalState(_own(begun), _own(own), common)
+        return step, LocalState(own(begun), own(mine), common)
 
     return optax.GradientTransformationExtraArgs(init, update)  # pyright: ignore
 
@@ -92,11 +92,3 @@ def _moved(params: PyTree, way: PerWorker) -> PyTree:
         return p if w is None else p + w[0].astype(p.dtype)
 
     return jax.tree.map(moved, way.each, params, is_leaf=lambda node: node is None)
-
-
-def _own(tree: PyTree) -> PerWorker:
-    return PerWorker(jax.tree.map(lambda x: jnp.asarray(x)[None], tree))
-
-
-def _of(mine: PerWorker) -> PyTree:
-    return jax.tree.map(lambda x: x[0], mine.each)

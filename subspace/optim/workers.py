@@ -28,6 +28,16 @@ class PerWorker(NamedTuple):
     each: PyTree
 
 
+def own(tree: PyTree) -> PerWorker:
+    """A worker's arrays, said to be its own."""
+    return PerWorker(jax.tree.map(lambda x: jnp.asarray(x)[None], tree))
+
+
+def mine_of(each: PerWorker) -> PyTree:
+    """Within a worker, its arrays."""
+    return jax.tree.map(lambda x: x[0], each.each)
+
+
 class AbstractWorkers(eqx.Module):
     """Those that take a step together. All of them call the same collectives in the same order."""
 

@@ -101,7 +101,7 @@ def cells(
 def table(results: Sequence[Result], title: str) -> Table:
     """A line for each point, seeds together, the best on what is held out first."""
     metric = metric_of(results)
-    names = [name for name in results[0].cell.labels if name != "seed"]
+    names = _names(results)
     lines = []
     for point, group in _ranked(results, metric):
         figures = [
@@ -116,14 +116,14 @@ def table(results: Sequence[Result], title: str) -> Table:
 
 def best(results: Sequence[Result]) -> dict[str, Any]:
     """The options of the best point."""
-    names = [name for name in results[0].cell.labels if name != "seed"]
+    names = _names(results)
     return dict(zip(names, _ranked(results, metric_of(results))[0][0], strict=True))
 
 
 def draw(results: Sequence[Result], file: Path, title: str) -> None:
     """The held-out metric along the first option that is a number, a line for each of the rest."""
     metric = metric_of(results)
-    names = [name for name in results[0].cell.labels if name != "seed"]
+    names = _names(results)
     points = _grouped(results)
     along = next((i for i, _ in enumerate(names) if _is_axis([p[i] for p in points])), None)
     figure = new_figure(6.5, 4.2)
@@ -164,6 +164,11 @@ def draw(results: Sequence[Result], file: Path, title: str) -> None:
     if panel.get_legend_handles_labels()[0]:
         panel.legend(fontsize="small")
     write_figure(figure, file, title)
+
+
+def _names(results: Sequence[Result]) -> list[str]:
+    """The options that vary, but for the seed."""
+    return [name for name in results[0].cell.labels if name != "seed"]
 
 
 def _is_axis(values: Sequence[Any]) -> bool:

@@ -19,3 +19,10 @@ def is_flat(losses: Sequence[float]) -> bool:
         return False
     best = min(losses[:-_PATIENCE])
     return min(losses[-_PATIENCE:]) > best - _BETTER * abs(best)
+
+
+def stalls(losses: Sequence[float], patience: int | None) -> bool:
+    """Whether so many epochs have had no better held-out loss than those before; None for never."""
+    if patience is None or len(losses) <= patience:
+        return False
+    return min(losses[-patience:]) >= min(losses[:-patience])

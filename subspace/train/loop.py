@@ -21,7 +21,7 @@ from subspace.train.callbacks import Callback, Diverged, Progress, Stopped
 from subspace.train.clock import Clock
 from subspace.train.epochs import Epochs
 from subspace.train.evaluate import mean_metrics, seen_here
-from subspace.train.flat import is_flat, steps_between_looks
+from subspace.train.flat import is_flat, stalls, steps_between_looks
 from subspace.train.mesh import for_workers
 from subspace.train.recorders import Recorder, Step, recorders_of, sample_file
 from subspace.train.remarks import remarks
@@ -196,10 +196,7 @@ class Loop:
 
     def _stalls(self) -> bool:
         """Whether the held-out loss has not become better for as many epochs as the phase bears."""
-        patience = self.running.phase.schedule.early_stop
-        if patience is None or len(self.held_out) <= patience:
-            return False
-        return min(self.held_out[-patience:]) >= min(self.held_out[:-patience])
+        return stalls(self.held_out, self.running.phase.schedule.early_stop)
 
     def _early(self, epoch: int) -> dict[str, Any]:
         """What the record of a phase that ends here says beside."""

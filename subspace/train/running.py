@@ -16,7 +16,7 @@ from subspace.config.phase import Phase
 from subspace.methods import Method
 from subspace.optim.in_subspace import coordinates, find_state
 from subspace.optim.local import LocalState
-from subspace.optim.workers import PerWorker
+from subspace.optim.workers import PerWorker, own
 from subspace.store.weights import Weights
 from subspace.train.mesh import for_workers
 from subspace.train.step import TrainState
@@ -127,10 +127,10 @@ class RunningPhase:
     def state(self, weights: Weights, workers: int, meters: PerWorker) -> TrainState:
         """The state before the phase's first step; a copy, as steps donate it."""
         opt_state = self.optimizer.init(weights.params)
-        step, own = jnp.int32(self.place.first_step), None
-        if find_state(opt_state, LocalState) is not None:
-            own = PerWorker(jax.tree.map(lambda x: jnp.asarray(x)[None], weights.model_state))
-        state = TrainState(*weights, opt_state, step, meters, own)
+        rounds = find_state(opt_state, LocalState) is not None
+        own_state = own(weights.model_state) if rounds else None
+        step = jnp.int32(self.place.first_step)
+        state = TrainState(*weights, opt_state, step, meters, own_state)
         return jax.tree.map(jnp.array, for_workers(state, workers))
 
 

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Int, PyTree
 from subspace import models
 from subspace.natural.capture import capture
 from subspace.optim.local import local_params
-from subspace.optim.workers import PerWorker
+from subspace.optim.workers import PerWorker, mine_of, own
 from subspace.tasks import AbstractTask
 from subspace.train.mesh import AXIS, INNER, map_per_worker, placement
 
@@ -104,7 +104,7 @@ def make_train_step(plan: StepPlan) -> Callable[..., TrainState]:
         axes = () if alone else plan.axes
         here, known_state = local_params(state.params, state.opt_state), state.model_state
         if state.own_state is not None:
-            known_state = jax.tree.map(lambda x: x[0], state.own_state.each)
+            known_state = mine_of(state.own_state)
 
         def loss_fn(params, examples=batch, model_state=known_state):
             params, examples = _in_dtype(plan, params), _in_dtype(plan, examples)
@@ -130,8 +130,7 @@ def make_train_step(plan: StepPlan) -> Callable[..., TrainState]:
         own_state = None
         if alone:
             agreed = lax.pmean(model_state, plan.axes) if due else state.model_state
-            own = agreed if due else model_state
-            own_state, model_state = PerWorker(jax.tree.map(lambda x: x[None], own)), agreed
+            own_state, model_state = own(agreed if due else model_state), agreed
         return TrainState(params, model_state, opt_state, state.step + 1, meters, own_state)
 
     def on_mesh(state: TrainState, *data, due: bool | None = None):
